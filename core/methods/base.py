@@ -1,0 +1,123 @@
+"""What every method is to the rest of the pack: its settings, and the kind of intervention that it makes.
+
+A method is one file in this folder and one line in `METHODS`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from ..errors import MethodError
+from ..losses import Losses
+from ..resolution import RESOLUTIONS
+from ..schedule import Schedule
+from ..targets import Targets
+
+__all__ = ["LatentLoss", "LatentLossSettings", "MethodError", "setting"]
+
+
+def setting(
+    default: Any,
+    tooltip: str,
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    step: float | None = None,
+    options: tuple[str, ...] | None = None,
+) -> Any:
+    """A dataclass field that also carries what a widget for it needs: tooltip, range, choices."""
+    details = {"tooltip": tooltip, "minimum": minimum, "maximum": maximum, "step": step, "options": options}
+    return field(default=default, metadata={name: value for name, value in details.items() if value is not None})
+
+
+@dataclass(frozen=True)
+class LatentLossSettings:
+    """What all methods that move the latent down a loss can be set to; each method sets its own defaults."""
+
+    step_size: float = setting(1.0, "How far one update moves the latent (the papers' α).", minimum=0.0, maximum=1000.0, step=0.5)
+    decay: float = setting(
+        0.5, "Share that the square of the step size loses over the run: 0.5 is the published √linspace(1, ½), 0 keeps it constant.",
+        minimum=0.0, maximum=1.0, step=0.05,
+    )
+    start: float = setting(0.0, "Where in the run the updates begin: 0 is pure noise.", minimum=0.0, maximum=1.0, step=0.01)
+    end: float = setting(0.5, "Where in the run the updates stop. Objects take their place early.", minimum=0.0, maximum=1.0, step=0.01)
+    refine_at: tuple[float, ...] = setting(
+        (), "Points of the run at which several updates are made, until the loss is low enough. Comma-separated, 0 to 1."
+    )
+    refine_steps: int = setting(0, "Most updates at one refinement point.", minimum=0, maximum=100, step=1)
+    refine_stop: str = setting(
+        "reached",
+        "When a refinement is over. reached: as soon as the loss is low enough. published: by the rule of the published code.",
+        options=("reached", "published"),
+    )
+    smoothing: bool = setting(True, "Smooth the maps with a 3×3 kernel first, so that no single pixel decides.")
+    resolution: str = setting(
+        "auto", "Size of the attention maps relative to the latent. auto: 1/4, and finer for small pictures.", options=RESOLUTIONS
+    )
+
+
+class LatentLoss(ABC):
+    """A loss on the cross-attention maps, whose gradient moves the latent before a step is taken.
+
+    The loop around it (schedule, refinement, step size in the model's coordinates) is `core.optimize`.
+    """
+
+    kind: ClassVar[str] = "latent_loss"
+    name: ClassVar[str]
+    title: ClassVar[str]
+    paper: ClassVar[str]
+    PRESETS: ClassVar[dict[str, LatentLossSettings]]
+
+    def __init__(self, settings: LatentLossSettings | None = None) -> None:
+        self.settings = settings or next(iter(self.PRESETS.values()))
+
+    @property
+    def preset(self) -> str:
+        """Name of the preset that the settings are, or "custom"."""
+        return next((name for name, preset in self.PRESETS.items() if preset == self.settings), "custom")
+
+    @property
+    def schedule(self) -> Schedule:
+        s = self.settings
+        return Schedule(s.start, s.end, s.step_size, s.decay, s.refine_at, s.refine_steps, tests_late=s.refine_stop == "published")
+
+    @abstractmethod
+    def applies(self, targets: Targets) -> bool:
+        """Whether this prompt gives the loss anything to work on; if not, the image passes through unchanged."""
+
+    @abstractmethod
+    def check(self, targets: Targets) -> list[str]:
+        """Warnings for the artist about this prompt. Raises MethodError if the targets lack what the method needs."""
+
+    @abstractmethod
+    def loss(self, maps: Tensor, targets: Targets) -> Losses:
+        """The loss of mean maps [B, h, w, tokens], differentiable; every image's own, in the maps' dtype."""
+
+    @abstractmethod
+    def satisfied(self, losses: Losses, point_index: int, iteration: int, targets: Targets) -> Tensor:
+        """bool [B]: which images need no further update at refinement point `point_index`, after `iteration` updates."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.preset})"
+
+    def settings_text(self) -> str:
+        """The settings in one line, for reports: "step size 20, decay 0.5, …"."""
+        return ", ".join(f"{f.name.replace('_', ' ')} {_plain(getattr(self.settings, f.name))}" for f in fields(self.settings))
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, tuple):
+        return "/".join(f"{v:g}" for v in value) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def check_token_axis(maps: Tensor, targets: Targets) -> None:
+    """Raises ValueError unless the maps' last axis is the prompt's token axis (the host folds repeats before this)."""
+    if maps.shape[-1] != targets.length:
+        raise ValueError(f"maps have {maps.shape[-1]} tokens, the prompt has {targets.length}")

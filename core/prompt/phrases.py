@@ -1,0 +1,127 @@
+"""Noun phrases: determiner, attributes, and the nouns that name the thing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .lexicon import COLOUR_NOUNS, COLOURS, COMPOUNDS, MATERIALS, NOT_ATTRIBUTES, OTHERNESS, POSTURE_VERBS, SHADES
+from .tagger import Word
+
+
+@dataclass
+class Phrase:
+    """A noun phrase over words [start, end) of its sentence."""
+
+    start: int
+    end: int
+    determiner: str  # "" if none
+    name: list[Word]
+    attributes: list[list[Word]] = field(default_factory=list)
+    number: Word | None = None
+    other: bool = False  # "the other cat": a thing not mentioned before
+    possessed: bool = False  # "their hat", "the woman's hat"
+
+    @property
+    def head(self) -> str:
+        return self.name[-1].text
+
+    @property
+    def text(self) -> str:
+        return " ".join(word.text for word in self.name)
+
+    @property
+    def is_definite(self) -> bool:
+        return self.determiner in ("the", "this", "that", "these", "those", "both") or self.possessed
+
+    @property
+    def colours(self) -> set[str]:
+        return {word.text for attribute in self.attributes for word in attribute if word.text in COLOURS}
+
+
+def noun_phrase(words: list[Word], i: int) -> Phrase | None:
+    """The longest noun phrase that starts at word `i`; None if none does."""
+    start, determiner, number, other = i, "", None, False
+    while i < len(words) and (words[i].is_determiner or words[i].text in OTHERNESS):
+        if words[i].tag == "CRD":
+            number = words[i]
+        elif words[i].text in OTHERNESS:
+            other = True
+        else:
+            determiner = words[i].text
+        possessive = words[i].tag == "DPS"
+        i += 1
+    possessive = i > start and any(word.tag == "DPS" for word in words[start:i])
+    bounded = i > start  # a determiner says that a noun must come, which settles what the words before it are
+
+    modifiers: list[Word] = []
+    while i < len(words):
+        word, after = words[i], words[i + 1] if i + 1 < len(words) else None
+        if word.is_adjective:
+            modifiers.append(word)
+        elif word.is_participle and after and _describes(words, i, start, bounded or bool(modifiers)):
+            modifiers.append(word)
+        elif word.tag == "AV0" and bounded and after and (after.is_adjective or after.is_participle):
+            pass  # "a very large cat"
+        elif word.text in ("and", "&", ",", "or") and modifiers and _continues(words, i, bounded):
+            pass  # "a small, white bathroom", "a black and white cat"
+        else:
+            break
+        i += 1
+
+    nouns: list[Word] = []
+    while i < len(words) and words[i].is_noun and not (nouns and _is_verb(words, i)):
+        nouns.append(words[i])
+        i += 1
+    if not nouns:
+        # "an orange", "the remote": a word that could describe, with nothing after it to be described.
+        if not (bounded and modifiers and modifiers[-1].text in COLOUR_NOUNS and words[i - 1] is modifiers[-1]):
+            return None
+        nouns = [modifiers.pop()]
+
+    name = list(nouns)
+    while len(name) > 1 and (name[0].text in COLOURS or name[0].text in MATERIALS) and f"{name[0].text} {name[1].text}" not in COMPOUNDS:
+        modifiers.append(name.pop(0))
+    if modifiers and f"{modifiers[-1].text} {name[0].text}" in COMPOUNDS:
+        name.insert(0, modifiers.pop())
+    return Phrase(start, i, determiner, name, _attributes(modifiers), number, other, possessive)
+
+
+def _attributes(modifiers: list[Word]) -> list[list[Word]]:
+    """Drops words that only count or order; "dark" and "blue" make one attribute."""
+    attributes: list[list[Word]] = []
+    for word in modifiers:
+        if attributes and word.text in COLOURS and attributes[-1][-1].text in SHADES and len(attributes[-1]) == 1:
+            attributes[-1].append(word)
+        elif word.text not in NOT_ATTRIBUTES and word.tag != "ORD":
+            attributes.append([word])
+    return attributes
+
+
+def _describes(words: list[Word], i: int, start: int, bounded: bool) -> bool:
+    """Whether the participle at `i` describes the noun to come ("a parked car") or is a verb ("a man riding a horse")."""
+    after = words[i + 1]
+    if not (after.is_noun or after.is_adjective or (after.is_participle and bounded)):
+        return False
+    if bounded:
+        return True
+    before = words[i - 1] if i else None
+    return words[i].tag == "VVN" and i == start and (before is None or not (before.is_noun or before.is_verb or before.tag[0] in "PA"))
+
+
+def _continues(words: list[Word], i: int, bounded: bool) -> bool:
+    """Whether the "and" or comma at `i` joins two adjectives of one noun."""
+    j = i + 1
+    if j < len(words) and words[j].text == "and":
+        j += 1
+    if not words[i - 1].is_adjective or (words[i].text == "," and not bounded):
+        return False
+    first = j
+    while j < len(words) and (words[j].is_adjective or words[j].text in COLOURS):
+        j += 1
+    return j > first and j < len(words) and words[j].is_noun
+
+
+def _is_verb(words: list[Word], i: int) -> bool:
+    """A verb of posture that was taken for a plural: "the vase rests on"."""
+    after = words[i + 1] if i + 1 < len(words) else None
+    return words[i].text in POSTURE_VERBS and (after is None or after.tag in ("PRP", "AV0", "AVP", "AJ0", "TO0"))

@@ -1,0 +1,89 @@
+"""Expressions of place: "to the left of", "on its right", "beneath", "at their feet"."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from .tagger import Word
+
+
+@dataclass(frozen=True)
+class Place:
+    """An expression of place, `length` words long.
+
+    `form` says where the thing that the place is measured from stands: "open" after it ("left of ..."), "owned" in
+    it ("to their left", `owner` = "their"), "bare" nowhere ("to the left").
+    """
+
+    predicate: str
+    form: str
+    length: int
+    owner: str = ""
+
+
+_NEAR_WORDS = r"(?:(?:slightly|directly|just|immediately|right|far|further|farther|somewhat|straight|off|over|partially|positioned|up|down) )*"
+_BY = r"(?:to|on|at|from|in|by|toward|towards|along)"
+_SIDE = r"(?P<side>left|right)(?:-hand)?(?: hand)?(?: side| edge| end| corner)?"
+_OWNER = r"(?P<owner>its|their|his|her|my|your)"
+_BODY = r"(?: (?:hand|arm|shoulder|paw|foot|leg|wrist|elbow|hip|wing|trunk|claw))?"
+
+# In order: the first that matches wins, so longer expressions come first.
+_RULES: list[tuple[re.Pattern[str], str, str]] = [
+    (re.compile(pattern), predicate, form)
+    for pattern, predicate, form in [
+        (rf"{_NEAR_WORDS}(?:{_BY} )?(?:the |its )?(?:immediate |far |extreme )?{_SIDE} of\b", "{side} of", "open"),
+        (rf"{_NEAR_WORDS}(?:{_BY}|with|over|under|beneath) {_OWNER} (?:own |immediate |far |other )?{_SIDE}{_BODY}(?! \w+ing)", "{side} of", "owned"),
+        (rf"{_NEAR_WORDS}{_BY} the (?:immediate |far |extreme )?{_SIDE}\b", "{side} of", "bare"),
+        (rf"{_NEAR_WORDS}(?:at|by|near) {_OWNER} (?:feet|foot|base|paws)", "below", "owned"),
+        (r"(?:at|by|near) the (?:feet|foot|base|bottom) of\b", "below", "open"),
+        (rf"(?:on|upon|atop|over|above) {_OWNER} (?:head|back|shoulders|shoulder)\b", "above", "owned"),
+        (rf"(?:on|upon) {_OWNER} (?:lap|top)\b", "on", "owned"),
+        (rf"{_BY} {_OWNER} side\b", "next to", "owned"),
+        (rf"in {_OWNER} (?:hand|hands|arms|mouth|paws|lap)\b", "held by", "owned"),
+        (rf"{_NEAR_WORDS}(?:on|at) (?:the )?(?:very )?top of\b", "on", "open"),
+        (rf"{_NEAR_WORDS}(?:on|at) (?:the )?top\b", "on", "bare"),
+        (rf"{_NEAR_WORDS}(?:on|at) (?:the )?bottom\b", "below", "bare"),
+        (r"in the (?:middle|center|centre|midst|heart|corner) of\b", "in", "open"),
+        (rf"{_NEAR_WORDS}in (?:the )?front of\b", "in front of", "open"),
+        (r"in (?:the )?back of\b", "behind", "open"),
+        (rf"in {_OWNER} front\b", "in front of", "owned"),
+        (r"in front\b", "in front of", "bare"),
+        (r"higher (?:up )?than\b", "above", "open"),
+        (r"(?:lower|lower down) than\b", "below", "open"),
+        (rf"{_NEAR_WORDS}(?:above|over|atop)\b", "above", "open"),
+        (rf"{_NEAR_WORDS}(?:below|beneath|under|underneath)\b", "below", "open"),
+        (r"overhead\b", "above", "bare"),
+        (r"(?:next|close|adjacent|near) to\b", "next to", "open"),
+        (r"(?:beside|alongside|near|by|against|nearby to)\b", "next to", "open"),
+        (rf"{_NEAR_WORDS}behind\b", "behind", "open"),
+        (r"(?:in between|between|amid|amidst|among|amongst)\b", "between", "open"),
+        (r"(?:inside of|inside|within|into|in)\b", "in", "open"),
+        (r"(?:upon|onto|on)\b", "on", "open"),
+        (r"(?:around|surrounding)\b", "around", "open"),
+        (r"outside(?: of)?\b", "outside", "open"),
+        (r"(?:across from|opposite)\b", "opposite", "open"),
+    ]
+]  # fmt: skip
+_LONGEST = 9
+_FIRST_WORDS = frozenset(
+    "slightly directly just immediately right left far further farther somewhat straight off over partially up down to on at from in by toward towards along with "
+    "upon atop above higher lower below beneath under underneath overhead next close adjacent near beside alongside against nearby behind between amid amidst "
+    "among amongst inside within into onto around surrounding outside across opposite the".split()
+)
+
+
+def place_at(words: list[Word], i: int) -> Place | None:
+    """The expression of place that starts at word `i`, if one does."""
+    if words[i].text not in _FIRST_WORDS:
+        return None
+    window = " ".join(word.text for word in words[i : i + _LONGEST])
+    for pattern, predicate, form in _RULES:
+        found = pattern.match(window)
+        if found:
+            groups = found.groupdict()
+            length = found.group().count(" ") + 1
+            if words[i].text in ("right", "left") and length == 1:
+                return None
+            return Place(predicate.format(**groups), form, length, groups.get("owner") or "")
+    return None

@@ -1,0 +1,144 @@
+"""What was applied and what it did, in the artist's words."""
+
+from __future__ import annotations
+
+from .record import Record
+
+# Below this relative change of the loss, the picture will hardly differ from the plain one.
+_HARDLY = 0.03
+# So many images get a column of their own; of larger batches the mean is shown.
+_MOST_COLUMNS = 4
+
+
+def report(record: Record) -> str:
+    """A readable account of the run: method and settings, where it was active, each target's loss, time, warnings."""
+    if record.method is None:
+        return "Nothing has been recorded yet. Connect the MODEL of Apply Attention Control to a sampler and run the workflow."
+    sections = [_heading(record), _activity(record), _losses(record), _notes(record)]
+    return "\n\n".join("\n".join(lines) for lines in sections if lines)
+
+
+def headline(record: Record) -> str:
+    """The run in one line, for a node's face or a table: "T-SAM: 25 updates, loss 0.41 → 0.22"."""
+    if record.method is None:
+        return "nothing recorded yet"
+    if not record.measured():
+        return f"{record.method.title}: no update"
+    before, after = overall_loss(record)
+    return f"{record.method.title}: {_count(record.updates, 'update')}, loss {_number(before)} → {_number(after)}"
+
+
+def overall_loss(record: Record) -> tuple[float, float]:
+    """Mean over the images of the loss at the run's first evaluation and at its last."""
+    measured = record.measured()
+    return float(measured[0].totals[0].mean()), float(measured[-1].totals[-1].mean())
+
+
+def _heading(record: Record) -> list[str]:
+    method = record.method
+    lines = [f"{method.title}, preset {method.preset} (arXiv {method.paper}), strength {record.strength:g}"]
+    if record.targets.prompt:
+        lines.append(f'Prompt: "{record.targets.prompt}"')
+    names = [target.phrase for target in record.targets.objects]
+    lines.append(f"Targets: {', '.join(names) if names else 'none'}")
+    lines.append(f"Settings: {method.settings_text()}")
+    return lines
+
+
+def _activity(record: Record) -> list[str]:
+    if not record.finished:
+        return ["The run is not over yet, or it ended before it was recorded."]
+    lines = []
+    if record.interrupted:
+        lines.append("The run was interrupted; this is what was done until then.")
+    start, end = record.window
+    of_all = f" of {record.total_steps}" if record.total_steps is not None else ""
+    if record.steps:
+        lines.append(
+            f"Active in {len(record.steps)}{of_all} steps, between {start:.0%} and {end:.0%} of the run: "
+            f"{_count(record.updates, 'update')}, {_count(record.evaluations, 'extra network call')}."
+        )
+    refined = [entry for entry in record.steps if entry.refinement is not None and entry.updates is not None]
+    if refined:
+        each = ", ".join(f"{int(entry.updates.max())} at {entry.progress:.0%}" for entry in refined)
+        lines.append(f"Refined {_count(len(refined), 'time')} (updates: {each}).")
+    moved = [float(entry.moved.mean()) for entry in record.steps if entry.moved is not None]
+    if moved:
+        lines.append(f"The latent was moved by {sum(moved) / len(moved):.1%} of its size a step, at most by {max(moved):.1%}.")
+    whole = f" of {record.run_seconds:.1f} s" if record.run_seconds else ""
+    sampler = f" (sampler {record.sampler})" if record.sampler else ""
+    lines.append(f"Time spent on the updates: {record.seconds:.1f} s{whole}{sampler}.")
+    return lines
+
+
+def _losses(record: Record) -> list[str]:
+    measured = record.measured()
+    if not measured:
+        return []
+    first, final = measured[0], measured[-1]
+    before, after = first.first, final.last if final.after is None else final.after  # [B, T]
+    total_before, total_after = first.totals[0], final.totals[-1]  # [B]
+    images = before.shape[0]
+    if images > _MOST_COLUMNS:
+        columns = [f"mean of {images} images"]
+        before, after = before.mean(0, keepdim=True), after.mean(0, keepdim=True)
+        total_before, total_after = total_before.mean(0, keepdim=True), total_after.mean(0, keepdim=True)
+    else:
+        columns = [f"image {i + 1}" for i in range(images)] if images > 1 else [""]
+    rows = [["", *columns]] if images > 1 else []
+    for t, name in enumerate(final.names):
+        rows.append([name, *(_change(b[t], a[t]) for b, a in zip(before, after, strict=True))])
+    rows.append(["all together", *(_change(b, a) for b, a in zip(total_before, total_after, strict=True))])
+    return ["Loss when the method began → when it ended (lower is better):", *_table(rows)]
+
+
+def _notes(record: Record) -> list[str]:
+    notes = list(record.warnings)
+    for entry in record.steps:
+        notes += [f"At {entry.progress:.0%} of the run: {reason}." for reason in entry.skipped]
+    if record.finished:
+        notes += _judgement(record)
+    notes = list(dict.fromkeys(notes))
+    return ["Please note:", *(f"- {note}" for note in notes)] if notes else []
+
+
+def _judgement(record: Record) -> list[str]:
+    """What the artist should do if the method had little or nothing to do."""
+    if record.strength <= 0:
+        return ["The strength is 0, so the picture is the plain one."]
+    if not record.method.applies(record.targets):
+        return []  # the method's own warning says why
+    if not record.steps:
+        if record.interrupted:
+            return []
+        start, end = record.window
+        return [
+            f"The method's window ({start:.0%} to {end:.0%}) holds none of this run's steps, so nothing was changed. Widen start and end; "
+            "with a denoise below 1 the sampling begins late, so end must be later."
+        ]
+    if not record.measured():
+        return ["No loss could be computed in any step, so the picture is the plain one."]
+    before, after = overall_loss(record)
+    if record.updates == 0:
+        return ["The loss was already as low as it can be, so the latent was not moved."] if before == 0 else []
+    if len(record.measured()) > 1 and abs(before - after) < _HARDLY * max(abs(before), 1e-12):
+        return ["The loss hardly changed, so the picture will look much like the plain one. Raise the strength or the method's step size."]
+    return []
+
+
+def _table(rows: list[list[str]]) -> list[str]:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return ["  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _change(before, after) -> str:
+    return f"{_number(float(before))} → {_number(float(after))}"
+
+
+def _number(value: float) -> str:
+    """Three significant places: 12.3, 0.412, 0.004."""
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,127 @@
+"""What a prompt asks for, located on the text encoder's token axis.
+
+Positions are absolute: `chunk_index * chunk + index_in_chunk`, so 0 is the start token of the first chunk and a
+CLIP prompt of two chunks has positions 0..153. They index the token axis of the conditioning and hence of every
+cross-attention map.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+# Predicates that say the same thing map to one normal form; `swapped` says that subject and object change places.
+# Axis x runs to the right and y downwards, as in images.
+_AXES = {"left of": ("x", -1), "right of": ("x", 1), "above": ("y", -1), "below": ("y", 1), "on": ("y", -1), "under": ("y", 1)}
+_OPPOSITES = {
+    "right of": "left of",
+    "below": "above",
+    "behind": "in front of",
+    "under": "on",
+    "containing": "in",
+    "held by": "holding",
+    "worn by": "wearing",
+}
+SYMMETRIC = frozenset({"next to", "near"})
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """A word or phrase that describes a target, such as "black", and the tokens that spell it."""
+
+    text: str
+    positions: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Target:
+    """An object that the picture must show.
+
+    `name` is the object's words without its attributes ("tennis racket"), `phrase` the words as they stand in the
+    prompt with the attributes ("black car"), `positions` the tokens of every piece of the name's words.
+    """
+
+    name: str
+    phrase: str
+    positions: tuple[int, ...]
+    attributes: tuple[Attribute, ...] = ()
+
+    @property
+    def all_positions(self) -> tuple[int, ...]:
+        """Tokens of the name and of its attributes, in the prompt's order."""
+        return tuple(sorted({*self.positions, *(p for a in self.attributes for p in a.positions)}))
+
+
+@dataclass(frozen=True)
+class Relation:
+    """`subject` stands in the relation `predicate` to `object`; both are indices into `Targets.objects`."""
+
+    subject: int
+    predicate: str
+    object: int
+
+    @property
+    def axis(self) -> tuple[str, int] | None:
+        """The image axis along which the subject lies from the object: ("x", -1) is left of, ("y", 1) is below.
+
+        None for predicates that order nothing ("next to", "holding").
+        """
+        return _AXES.get(self.predicate)
+
+    @property
+    def normal(self) -> Relation:
+        """The same fact in the form that equal facts share: "b right of a" becomes "a left of b"."""
+        if self.predicate in _OPPOSITES:
+            return Relation(self.object, _OPPOSITES[self.predicate], self.subject)
+        if self.predicate in SYMMETRIC and self.subject > self.object:
+            return Relation(self.object, self.predicate, self.subject)
+        return self
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The objects and relations of a prompt, with the encoder's tokens they stand on.
+
+    `content` are the absolute positions of all tokens but start, end and padding, in order, and `pieces` their
+    readable text. `length` is the whole token axis (77 per chunk for CLIP), `chunk` the tokens of one chunk.
+    `text_attention` [len(content), len(content)] float32 is the text encoder's self-attention between content
+    tokens, mean over layers and heads; the host layer fills it in.
+    """
+
+    prompt: str
+    objects: tuple[Target, ...]
+    relations: tuple[Relation, ...]
+    content: tuple[int, ...]
+    pieces: tuple[str, ...]
+    length: int
+    chunk: int
+    text_attention: torch.Tensor | None = None
+
+    def summary(self) -> str:
+        """What was understood, for the artist: one line per object, then the relations."""
+        if not self.objects:
+            return "No objects found in the prompt. Name them in the list of words, or describe things that can be drawn."
+        lines = [f"{len(self.objects)} object{'s' if len(self.objects) > 1 else ''}:"]
+        for number, target in enumerate(self.objects, start=1):
+            described = "".join(f", {a.text} ({_tokens(a.positions)})" for a in target.attributes)
+            lines.append(f"  {number}. {target.name} ({_tokens(target.positions)}){described}")
+        if self.relations:
+            lines.append("Relations:")
+            for r in self.relations:
+                lines.append(f"  {self.objects[r.subject].phrase} – {r.predicate} – {self.objects[r.object].phrase}")
+        chunks = self.length // self.chunk if self.chunk else 0
+        lines.append(f"{len(self.content)} tokens in {chunks} chunk{'s' if chunks != 1 else ''} of {self.chunk}.")
+        return "\n".join(lines)
+
+
+def _tokens(positions: tuple[int, ...]) -> str:
+    """(4, 5, 6, 9) -> "tokens 4-6, 9"."""
+    runs: list[list[int]] = []
+    for p in sorted(positions):
+        if runs and p == runs[-1][1] + 1:
+            runs[-1][1] = p
+        else:
+            runs.append([p, p])
+    spelled = ", ".join(f"{a}" if a == b else f"{a}-{b}" for a, b in runs)
+    return f"{'token' if len(positions) == 1 else 'tokens'} {spelled or 'none'}"

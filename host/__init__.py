@@ -1,0 +1,1 @@
+"""The only layer that imports the host (ComfyUI): one file per group of host facts."""

@@ -1,0 +1,38 @@
+"""Gradients inside the host, whose weights are inference tensors."""
+
+from contextlib import contextmanager
+
+import torch
+
+# Subclasses (quantised weights) are converted to ordinary tensors in every call, so they need no alias.
+_PLAIN = (torch.Tensor, torch.nn.Parameter)
+
+
+def _alias(tensor: torch.Tensor) -> torch.Tensor:
+    """An ordinary tensor on the same storage: no copy, and autograd may save it."""
+    alias = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
+    return alias.set_(tensor.untyped_storage(), tensor.storage_offset(), tensor.size(), tensor.stride())
+
+
+@contextmanager
+def differentiable(*modules: torch.nn.Module):
+    """Leaves inference mode, with gradients on and every plain weight of `modules` replaced by an alias of itself.
+
+    The host creates everything under `torch.inference_mode()`, and autograd refuses to save inference tensors. The
+    modules are shared by all clones of a model, so the original weights are put back whatever happens. No memory is
+    used and no gradient flows into the weights.
+    """
+    swapped: list[tuple[dict, str, torch.Tensor]] = []
+    with torch.inference_mode(False), torch.enable_grad():
+        try:
+            for module in modules:
+                for part in module.modules():
+                    for tensors in (part._parameters, part._buffers):
+                        for name, tensor in tensors.items():
+                            if type(tensor) in _PLAIN and (tensor.is_inference() or tensor.requires_grad):
+                                swapped.append((tensors, name, tensor))
+                                tensors[name] = _alias(tensor)
+            yield
+        finally:
+            for tensors, name, tensor in swapped:
+                tensors[name] = tensor

@@ -1,0 +1,102 @@
+"""Attaches a method to a clone of the host's model: nothing global, nothing that other clones would notice."""
+
+import comfy.patcher_extension
+import torch
+
+from ..core.methods.base import LatentLoss
+from ..core.record import Record
+from ..core.targets import Targets
+from .errors import HostError
+from .rows import controlled
+from .run import KEY, Plan, Run
+from .samplers import facts_of, name_of
+from .steps import with_solver_model
+from .unet import cross_attention_sites
+
+# One conditional row kept for backward needs about four times what the host reckons for a plain pass of that row
+# (benchmarks/cost.py measures the bytes), and the host reckons with two rows.
+_GRADIENT_ROWS = 3
+
+
+def attach(model, method: LatentLoss, targets: Targets, *, strength: float, start: float, end: float, node_id: str | None = None):
+    """A clone of `model` (the host's ModelPatcher) that applies `method` while it samples, and the Record of its runs.
+
+    `start` and `end` are the host's percent of the noise schedule, inside the method's own window. With strength 0 or
+    without objects the picture is bit-identical to the plain model's and only the maps are recorded. Raises HostError
+    for a model that the method cannot work with, core MethodError for targets it cannot.
+    """
+    if start >= end:
+        raise HostError(f"start_percent ({start:g}) must be smaller than end_percent ({end:g}); otherwise there is no step to act on.")
+    cross_attention_sites(model.model.diffusion_model)
+    plan = Plan(method, targets, strength, start, end, Record(method.check(targets)), node_id)
+    patched = _resident_clone(model) if plan.acts else model.clone()
+    patched.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, KEY, _OuterSample(plan))
+    if plan.acts:
+        patched.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.PREPARE_SAMPLING, KEY, _prepare_sampling)
+    return patched, plan.record
+
+
+def _resident_clone(model):
+    """A clone whose weights stay on the device during a run: autograd must find them where it left them.
+
+    The host's dynamic loader streams weights through shared buffers. It can make a clone that does not, from the file.
+    """
+    if not model.is_dynamic():
+        return model.clone()
+    if model.cached_patcher_init is None:
+        raise HostError(
+            "This model streams its weights and was not loaded by one of ComfyUI's own loaders, so it cannot be loaded as a whole for the gradients. "
+            "Load it with Load Checkpoint or Load Diffusion Model, or start ComfyUI with --disable-dynamic-vram."
+        )
+    return model.clone(disable_dynamic=True)
+
+
+def _prepare_sampling(executor, model, noise_shape, conds, *args, **kwargs):
+    """The host's PREPARE_SAMPLING wrapper: the whole model on the device, and room for what is kept for backward."""
+    kwargs["force_full_load"] = True
+    return executor(model, [noise_shape[0] * _GRADIENT_ROWS, *noise_shape[1:]], conds, *args, **kwargs)
+
+
+class _OuterSample:
+    """The host's OUTER_SAMPLE wrapper: makes a Run, lets the host sample with it, and closes the record whatever happens."""
+
+    def __init__(self, plan: Plan):
+        self.plan = plan
+
+    def __call__(self, executor, noise, latent_image, sampler, sigmas, *args, **kwargs):
+        plan, guider = self.plan, executor.class_obj
+        self._check(guider, sampler)
+        run = Run(plan, guider, sampler, sigmas, tuple(noise.shape[-2:]))
+        run.install()
+        proxied = with_solver_model(sampler, run.before_call)
+        if proxied is None:
+            raise HostError(
+                f"The sampler {name_of(sampler)} does not take its steps the way ComfyUI's own samplers do, so {plan.method.title} cannot follow it. "
+                "Choose one of the samplers in KSampler, for example euler."
+            )
+        finished = False
+        plan.record.begin(plan.method, plan.targets, run.optimizer.logs, sampler=name_of(sampler), steps=run.clock.total)
+        self._warn_of_sampler(sampler)
+        try:
+            samples = executor(noise, latent_image, proxied, sigmas, *args, **kwargs)
+            finished = True
+            return samples
+        finally:
+            plan.record.end(interrupted=not finished)
+
+    def _check(self, guider, sampler) -> None:
+        facts, plan = facts_of(sampler), self.plan
+        if plan.acts and facts.support == "refused":
+            raise HostError(
+                f"{plan.method.title} cannot work with the sampler {name_of(sampler)}: {facts.note}. Choose another, for example euler or dpmpp_2m."
+            )
+        if not controlled(guider, plan.targets):
+            raise HostError(
+                "The positive prompt that reaches the sampler does not come from the Extract Targets node whose targets are applied here "
+                f'("{plan.targets.prompt[:60]}"). Connect the conditioning output of that Extract Targets node to the sampler\'s positive input.'
+            )
+
+    def _warn_of_sampler(self, sampler) -> None:
+        facts = facts_of(sampler)
+        if self.plan.acts and facts.support == "approximate":
+            self.plan.record.warn(f"The sampler {name_of(sampler)} takes the method's moves only in part: {facts.note}. Euler and dpmpp_2m take them whole.")

@@ -1,0 +1,155 @@
+"""One sampling run of a patched model: made when the sampler starts, gone when it ends, however it ends."""
+
+from dataclasses import dataclass
+
+import comfy.patcher_extension
+import comfy.samplers
+import torch
+
+from ..core.methods.base import LatentLoss
+from ..core.optimize import LatentOptimizer
+from ..core.record import Record
+from ..core.resolution import choose_level
+from ..core.targets import Targets
+from .coordinates import Coordinates
+from .errors import HostError
+from .grad import differentiable
+from .progress import show_on_node, stop_if_interrupted
+from .rows import Rows, controlled
+from .samplers import facts_of, name_of
+from .steps import StepClock, with_solver_model
+from .tap import PassEnded, Recording, Tap
+from .unet import cross_attention_sites, last_site
+
+KEY = "prompt_fidelity"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the Apply node was told; the same for every run of the patched model."""
+
+    method: LatentLoss
+    targets: Targets
+    strength: float
+    start: float
+    end: float
+    record: Record
+    node_id: str | None = None
+
+    @property
+    def acts(self) -> bool:
+        """Whether the latent is to be moved at all; if not, the maps are only recorded."""
+        return self.strength > 0 and self.method.applies(self.targets)
+
+
+class Run:
+    """Moves the solver's latent at the start of each step in the window, and records the maps of every step."""
+
+    def __init__(self, plan: Plan, guider, sampler, sigmas: torch.Tensor, latent_size: tuple[int, int]):
+        self.plan = plan
+        self.guider = guider
+        self.facts = facts_of(sampler)
+        self.clock = StepClock(sampler, sigmas)
+        self.coordinates = Coordinates(guider.model_patcher.get_model_object("model_sampling"))
+        self.optimizer = LatentOptimizer(
+            plan.method, plan.targets, strength=plan.strength if plan.acts else 0.0, start=plan.start, end=plan.end, on_progress=self._progress
+        )
+        sites = cross_attention_sites(guider.model_patcher.model.diffusion_model)
+        self.level = choose_level(plan.method.settings.resolution, *latent_size, list(sites.values()))
+        self.end_after = last_site(sites, self.level)
+        self.tap = Tap(Rows(guider, plan.targets))
+        self.step = 0
+        self._sigma = 0.0
+
+    def install(self) -> None:
+        """Into the guider's options, which the host copies for each run and drops after it."""
+        self.tap.install(self.guider.model_options)
+        comfy.patcher_extension.add_wrapper_with_key(
+            comfy.patcher_extension.WrappersMP.PREDICT_NOISE, KEY, self.predict_noise, self.guider.model_options, is_model_options=True
+        )
+
+    def before_call(self, model, x: torch.Tensor, sigma: torch.Tensor, kwargs: dict) -> torch.Tensor:
+        """Stands in for the solver's model: `model(x, sigma, **kwargs)`, preceded by the method's update where a step begins."""
+        step = self.clock.begins(float(sigma.flatten()[0]))
+        if step is None:
+            return model(x, sigma, **kwargs)
+        self.step, self._sigma = step, float(sigma.flatten()[0])
+        moved = self._moved(model, x, sigma, kwargs)
+        if moved is not None and self.facts.carry == "latent":
+            x.copy_(moved)
+            moved = None
+        with self._recording(gradient=False) as recording:
+            denoised = model(x if moved is None else moved, sigma, **kwargs)
+        maps = recording.result()
+        if maps is not None:
+            self.plan.record.add_maps(maps[..., : self.plan.targets.length], self.plan.targets)
+        return denoised
+
+    def predict_noise(self, executor, x, timestep, model_options={}, seed=None):
+        """The host's PREDICT_NOISE wrapper: a gradient pass runs the controlled conditioning alone and ends early."""
+        if self.tap.recording is None or not self.tap.recording.gradient:
+            return executor(x, timestep, model_options, seed)
+        # Threads of the multi-GPU path run without gradients.
+        options = {key: value for key, value in model_options.items() if key != "multigpu_clones"}
+        for cond in controlled(self.guider, self.plan.targets):
+            self.tap.recording.tokens = cond["cross_attn"].shape[1]
+            comfy.samplers.calc_cond_batch(self.guider.inner_model, [[cond]], x, timestep, options)
+            # Reached only if the conditioning is not in force at this noise level, or a caching pack skipped the network.
+        return x
+
+    def _moved(self, model, x, sigma, kwargs) -> torch.Tensor | None:
+        """The latent after this step's updates, or None where the method has nothing to do."""
+        progress = self.coordinates.progress(self._sigma)
+        if not self.optimizer.wants(progress):
+            return None
+        self._refuse_streamed_weights()
+        with differentiable(*self._modules()):
+            ordinary = {key: value.clone() if isinstance(value, torch.Tensor) else value for key, value in kwargs.items()}
+            sigma = sigma.clone()
+
+            def evaluate(latent: torch.Tensor) -> torch.Tensor | None:
+                with self._recording(gradient=True) as recording:
+                    try:
+                        model(latent, sigma, **ordinary)
+                    except PassEnded:
+                        pass
+                maps = recording.result()
+                return None if maps is None else maps[..., : self.plan.targets.length]
+
+            return self.optimizer.step(x.clone(), progress, self.coordinates.factor(self._sigma), evaluate)
+
+    def _recording(self, gradient: bool) -> "_Armed":
+        tokens = controlled(self.guider, self.plan.targets)[0]["cross_attn"].shape[1]
+        return _Armed(self.tap, Recording(self.level, tokens, gradient, self.end_after if gradient else None))
+
+    def _modules(self) -> list[torch.nn.Module]:
+        """The network and everything that runs with it (ControlNets): all of their weights take part in the pass."""
+        loaded = [patcher.model for patcher in getattr(self.guider, "loaded_models", []) if isinstance(getattr(patcher, "model", None), torch.nn.Module)]
+        return [self.guider.model_patcher.model, *loaded]
+
+    def _refuse_streamed_weights(self) -> None:
+        """A streamed weight sits in a buffer that later layers overwrite before the backward pass reads it: the gradient
+        would be wrong without a word."""
+        if getattr(self.guider.model_patcher.model, "model_lowvram", False):
+            raise HostError(
+                f"The model does not fit into the graphics card's memory as a whole, and {self.plan.method.title} needs it there. "
+                "Close other programs, use a smaller picture or batch, or start ComfyUI with --highvram."
+            )
+
+    def _progress(self, log) -> None:
+        stop_if_interrupted()
+        show_on_node(f"step {self.step + 1}/{self.clock.total}, {log.line()}", self.plan.node_id)
+
+
+class _Armed:
+    """Sets the tap's recording for the time of one pass."""
+
+    def __init__(self, tap: Tap, recording: Recording):
+        self.tap, self.recording = tap, recording
+
+    def __enter__(self) -> Recording:
+        self.tap.recording = self.recording
+        return self.recording
+
+    def __exit__(self, *_) -> None:
+        self.tap.recording = None

@@ -1,0 +1,117 @@
+"""Sees the cross-attention of the host's U-Net, records its maps, and can end the pass after the last of them.
+
+All of it is installed in the per-run copy of the model's options, so nothing outlives a run and other packs' patches
+stay in place: an attn2 patch announces each cross-attention, then either the attention override (chained to the one
+that was there) or the wrapped replacement patch of another pack gets its queries and keys.
+"""
+
+from collections.abc import Callable
+
+import torch
+from comfy.ldm.modules.attention import attention_pytorch
+
+from ..core.attention import MapMean, fold_repeats, probabilities
+from .rows import Rows
+from .unet import Site, level_at, split_heads
+
+
+class PassEnded(BaseException):
+    """Ends a forward pass whose last wanted map is in. Not an Exception, so that no handler on the way takes it for a fault."""
+
+
+class Recording:
+    """The maps of one forward pass: mean over the heads and layers at one resolution level."""
+
+    def __init__(self, level: int, tokens: int, gradient: bool, end_after: Site | None = None):
+        self.level = level
+        self.tokens = tokens
+        self.gradient = gradient
+        self.end_after = end_after
+        self.maps = MapMean()
+        self.seen: set[tuple] = set()
+
+    def result(self) -> torch.Tensor | None:
+        """[batch, h, w, tokens] float32, or None if no layer was recorded."""
+        return self.maps.mean if self.seen else None
+
+
+class Tap:
+    """One run's ear on the network. Deaf unless `recording` is set."""
+
+    def __init__(self, rows: Rows):
+        self.rows = rows
+        self.recording: Recording | None = None
+        self._announced: tuple[dict, int] | None = None
+
+    def install(self, model_options: dict) -> None:
+        options = model_options.setdefault("transformer_options", {})
+        patches = options.setdefault("patches", {})
+        patches["attn2_patch"] = [*patches.get("attn2_patch", []), self._announce]
+        replacements = options.setdefault("patches_replace", {})
+        replacements["attn2"] = {slot: self._wrapped(patch) for slot, patch in replacements.get("attn2", {}).items()}
+        options["optimized_attention_override"] = self._override(options.get("optimized_attention_override"))
+
+    def _announce(self, n, context, value, extra_options: dict):
+        """The host's attn2 patch, called right before a cross-attention projects its inputs: changes nothing."""
+        if self.recording is not None:
+            self._announced = (extra_options, context.shape[1])
+        return n, context, value
+
+    def _take_announcement(self, keys: int) -> dict | None:
+        """The options of the cross-attention just announced, unless this call is another attention (its keys differ)."""
+        announced, self._announced = self._announced, None
+        return announced[0] if announced is not None and announced[1] == keys else None
+
+    def _override(self, previous: Callable | None) -> Callable:
+        def attend(func, q, k, v, heads, *args, **kwargs):
+            recording = self.recording
+            if recording is None:
+                return previous(func, q, k, v, heads, *args, **kwargs) if previous else func(q, k, v, heads, *args, **kwargs)
+            if recording.gradient:
+                # The artist's kernel (sage, flash, sub-quadratic) may have no backward pass: PyTorch's own has.
+                func = attention_pytorch
+            options = None if kwargs.get("skip_reshape") else self._take_announcement(k.shape[1])
+            probs = None if options is None else self._record(q, k, heads, options, kwargs.get("mask", args[0] if args else None))
+            if previous is not None:
+                return previous(func, q, k, v, heads, *args, **kwargs)
+            if probs is not None and recording.gradient:
+                # The probabilities are there and saved for backward already; a second, fused attention would save more.
+                out = torch.matmul(probs.to(v.dtype), split_heads(v, heads))
+                return out.transpose(1, 2).flatten(2)
+            return func(q, k, v, heads, *args, **kwargs)
+
+        return attend
+
+    def _wrapped(self, patch: Callable) -> Callable:
+        """Another pack's replacement of a cross-attention, seen from outside: its queries and keys are recorded, its result kept."""
+
+        def replaced(q, k, v, extra_options: dict):
+            if self.recording is not None:
+                self._announced = None
+                self._record(q, k, extra_options["n_heads"], extra_options, None)
+            return patch(q, k, v, extra_options)
+
+        return replaced
+
+    def _record(self, q, k, heads: int, options: dict, mask) -> torch.Tensor | None:
+        """Adds this layer's map if it is wanted; returns its probabilities [rows, heads, pixels, keys] in a gradient pass."""
+        recording, site = self.recording, Site.of(options)
+        h, w = options["activations_shape"][-2:]
+        probs = None
+        wanted = site.block != "middle" and level_at(options) == recording.level and q.shape[1] == h * w
+        if wanted:
+            uuid_and_site = (*options["uuids"], site)
+            if recording.gradient:
+                probs = probabilities(split_heads(q, heads), split_heads(k, heads), mask=mask)
+                recording.maps.add(fold_repeats(probs, recording.tokens), h, w)
+                recording.seen.add(uuid_and_site)
+            elif uuid_and_site not in recording.seen:
+                # Guidance packs (PAG, SAG) run the same rows once more, perturbed: only the first pass counts.
+                rows_q, rows_k = self.rows.select(q, options), self.rows.select(k, options)
+                if rows_q is not None:
+                    mine = probabilities(split_heads(rows_q, heads), split_heads(rows_k, heads), mask=None)
+                    recording.maps.add(fold_repeats(mine, recording.tokens), h, w)
+                    recording.seen.add(uuid_and_site)
+        if recording.end_after == site and recording.seen:
+            raise PassEnded
+        return probs

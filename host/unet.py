@@ -1,0 +1,68 @@
+"""The host's U-Net: where its cross-attentions are and at which resolution they work."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from comfy.ldm.modules.attention import BasicTransformerBlock, SpatialTransformer
+from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample, Upsample
+
+from .errors import HostError
+
+
+@dataclass(frozen=True)
+class Site:
+    """One cross-attention layer: its block ("input", "middle" or "output"), the block's number, and its place inside it."""
+
+    block: str
+    number: int
+    index: int
+
+    @classmethod
+    def of(cls, options: dict) -> "Site":
+        """The layer that the host's `extra_options` of a patch speak of."""
+        return cls(*options["block"], options["block_index"])
+
+
+def level_at(options: dict) -> int:
+    """Resolution level of a running layer: the power of two that the latent's size is divided by (odd sizes round up)."""
+    height = options["original_shape"][-2]
+    return 2 ** round(math.log2(height / options["activations_shape"][-2]))
+
+
+def split_heads(tensor: torch.Tensor, heads: int) -> torch.Tensor:
+    """[rows, n, heads * d] -> [rows, heads, n, d]"""
+    return tensor.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+def cross_attention_sites(diffusion_model: torch.nn.Module) -> dict[Site, int]:
+    """Every cross-attention layer outside the middle block with its resolution level, in the order of the forward pass.
+
+    Raises HostError for a network without such layers (Flux, SD3 and other transformers that mix text and picture in
+    one attention): there is no map of the words to work on.
+    """
+    sites: dict[Site, int] = {}
+    level = 1
+    for block, parts in (("input", "input_blocks"), ("output", "output_blocks")):
+        for number, stage in enumerate(getattr(diffusion_model, parts, ())):
+            for layer in stage:
+                if isinstance(layer, SpatialTransformer):
+                    for index, part in enumerate(layer.transformer_blocks):
+                        if isinstance(part, BasicTransformerBlock) and part.attn2 is not None:
+                            sites[Site(block, number, index)] = level
+                # A stage's own layers come before its change of resolution.
+                if isinstance(layer, Downsample):
+                    level *= 2
+                elif isinstance(layer, Upsample):
+                    level //= 2
+    if not sites:
+        raise HostError(
+            f"The model ({type(diffusion_model).__name__}) has no cross-attention between words and picture, so there is nothing to guide. "
+            "Prompt Fidelity works with Stable Diffusion 1.x, 2.x, SDXL and models built like them; connect such a checkpoint."
+        )
+    return sites
+
+
+def last_site(sites: dict[Site, int], level: int) -> Site:
+    """The layer after which a pass can end when only maps of `level` are wanted."""
+    return [site for site, at in sites.items() if at == level][-1]

@@ -1,0 +1,59 @@
+"""The patch: a model that applies a method to its targets while it samples."""
+
+from comfy_api.latest import io
+
+from ..host.install import attach
+from ..host.progress import show_on_node
+from .types import CATEGORY, Method, Record, Targets
+
+
+class FidelityApply(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="FidelityApply",
+            display_name="Apply Attention Control",
+            category=CATEGORY,
+            description="Gives back the model with a method attached: while any sampler draws the picture, the method sees to it that every target is drawn. "
+            "Put it between the model (LoRAs included) and the sampler.",
+            search_aliases=["prompt fidelity", "attend and excite", "t-sam", "missing object"],
+            inputs=[
+                io.Model.Input("model", tooltip="A Stable Diffusion 1.x, 2.x or SDXL model."),
+                Method.Input("method", tooltip="From Select Method."),
+                Targets.Input("targets", tooltip="From the Extract Targets node whose conditioning goes to the sampler."),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=0.0,
+                    max=10.0,
+                    step=0.05,
+                    tooltip="Multiplies the method's steps. 0 leaves the picture exactly as it is and only records the attention maps.",
+                ),
+                io.Float.Input(
+                    "start_percent", default=0.0, min=0.0, max=1.0, step=0.01, tooltip="Act only after this part of the noise schedule; 0 is pure noise."
+                ),
+                io.Float.Input(
+                    "end_percent",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="Act only before this part of the noise schedule. The method's own window (for most the first half) still holds.",
+                ),
+            ],
+            outputs=[
+                io.Model.Output(tooltip="Connect it to the sampler."),
+                Record.Output("record", display_name="record", tooltip="What the method saw and did: connect it to View Attention Maps."),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(cls, model, method, targets, strength: float, start_percent: float, end_percent: float) -> io.NodeOutput:
+        node = cls.hidden.unique_id
+        patched, record = attach(model, method, targets, strength=strength, start=start_percent, end=end_percent, node_id=node)
+        show_on_node("\n".join(record.warnings) or f"{method.title} is attached.", node)
+        return io.NodeOutput(patched, record)
+
+
+NODES = [FidelityApply]

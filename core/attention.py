@@ -11,7 +11,7 @@ SMOOTHING_SIGMA = 0.5
 
 
 def wide(x: Tensor) -> Tensor:
-    """`x` in the precision that scores, losses and updates are computed in: float32, or float64 if it is that already."""
+    """`x` in the precision of scores, losses and updates: float32, or float64 if it is that already."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
@@ -19,7 +19,7 @@ def probabilities(q: Tensor, k: Tensor, scale: float | None = None, mask: Tensor
     """softmax(q kᵀ · scale + mask) over the tokens, written out so that it can be recorded and differentiated.
 
     q [rows, heads, pixels, d], k [rows, heads, tokens, d] → float32 [rows, heads, pixels, tokens].
-    `scale` is 1/√d unless given. `mask` broadcasts to the scores: added to them, or, if boolean, False shuts a token out.
+    `scale` is 1/√d unless given. `mask` broadcasts to the scores: it is added, or, if boolean, False shuts a token out.
     """
     q, k = wide(q), wide(k)
     scores = (q * (1.0 / sqrt(q.shape[-1]) if scale is None else scale)) @ k.transpose(-1, -2)
@@ -70,7 +70,7 @@ def _smooth_along(maps: Tensor, dim: int, sigma: float) -> Tensor:
 
 
 class MapMean:
-    """The mean map over all heads of all layers of one resolution, kept as a running sum (a layer counts by its heads)."""
+    """Mean map over all heads of all layers of one resolution, kept as a running sum (a layer counts by its heads)."""
 
     def __init__(self) -> None:
         self._sum: Tensor | None = None

@@ -29,6 +29,6 @@ def first_max(values: Tensor, dim: int = -1) -> Tensor:
 
 
 def cosine_matrix(maps: Tensor) -> Tensor:
-    """Cosine similarity over the pixels of every two maps: [B, n, pixels] → [B, n, n]. A zero map is at 0 to all others."""
+    """Cosine similarity over the pixels of every two maps, [B, n, pixels] → [B, n, n]; that of a zero map is 0."""
     unit = maps / torch.linalg.vector_norm(maps, dim=-1, keepdim=True).clamp_min(COSINE_EPS)
     return unit @ unit.transpose(-1, -2)

@@ -25,9 +25,9 @@ NO_MAP = "no attention map arrived (another node may have skipped the network), 
 class StepLog:
     """What one step's updates did. All tensors are small, float32 and on the CPU.
 
-    `first` and `last` [B, T] are the losses per target (column t is `names[t]`) at the step's first and last evaluation:
-    the last one is the latent before the closing update, whose effect shows at the next step, or in `after` if the host
-    measures it. `totals` holds every evaluation's loss per image [B], in order. `updates` [B] counts each image's
+    `first`, `last` [B, T] are the losses per target (column t is `names[t]`) at the step's first and last evaluation;
+    the last is that of the latent before the closing update, whose effect shows at the next step, or in `after` if the
+    host measures it. `totals` holds every evaluation's loss per image [B], in order. `updates` [B] counts each image's
     updates, of size `step_size` in the papers' units; `moved` [B] is the change of the latent relative to its own size.
     `refinement` is the point that fired, if one did, and `skipped` why an update was left out.
     """
@@ -51,6 +51,11 @@ class StepLog:
         """Network calls that this step's updates cost."""
         return len(self.totals)
 
+    @property
+    def refined(self) -> bool:
+        """Whether a refinement fired and made updates beyond the step's ordinary one."""
+        return self.refinement is not None and self.updates is not None and int(self.updates.max()) > 1
+
     def observe(self, losses: Losses) -> None:
         """Take in one evaluation."""
         self.names = losses.names
@@ -67,8 +72,8 @@ class LatentOptimizer:
     """Applies one method to one sampling run: decides at which steps, makes the updates, keeps the log.
 
     `strength` scales the step size; `start` and `end` narrow the method's own window. `on_progress(StepLog)` is called
-    after every update, and may raise to interrupt. `log` receives one finished StepLog per step (a list of the caller's,
-    or a new one); `warnings` holds what the artist should know before the run. Raises MethodError if the targets lack
+    after every update, and may raise to interrupt. `log` receives one finished StepLog per step (the caller's list, or
+    a new one); `warnings` holds what the artist should know before the run. Raises MethodError if the targets lack
     what the method needs.
     """
 
@@ -100,8 +105,9 @@ class LatentOptimizer:
         """The latent [B, ...] after this step's updates, detached, in its own dtype; `x` itself is not changed.
 
         `evaluate(x)` runs the network on a latent that requires gradients (float32, or float64 if `x` is) and returns
-        its mean maps [B, h, w, tokens], or None if none arrived. `factor` turns a step of the papers' variance-preserving
-        latent into one of the model's: 1 + σ² where x = z·√(1 + σ²), else 1 (methods.md, "Latent coordinates").
+        its mean maps [B, h, w, tokens], or None if none arrived. `factor` turns a step of the papers' variance-
+        preserving latent z into one of the model's x: 1 + σ² where x = z·√(1 + σ²), as then ∂L/∂z = √(1 + σ²)·∂L/∂x;
+        1 where the model samples in z itself.
 
         Whatever `evaluate` or `on_progress` raises passes through; the optimizer is then as it was before the call.
         """
@@ -166,7 +172,7 @@ class LatentOptimizer:
         self.log.append(entry)
 
     def observe_after(self, maps: Tensor) -> None:
-        """Tell the loss that the last step ended at, from maps [B, h, w, tokens] of the network call that followed it."""
+        """Note the loss that the last step ended at, from maps [B, h, w, tokens] of the network call after it."""
         if self.log and self.log[-1].totals:
             with torch.no_grad():
                 self.log[-1].after = _small(self.method.loss(wide(maps.detach()), self.targets).per_target)

@@ -48,7 +48,9 @@ class Record:
     ) -> None:
         """Forget the run before and note what this one is; give `self.steps` to its LatentOptimizer as `log`."""
         # The text encoder's attention is the one tensor of the targets, and may lie on the GPU.
-        fresh = Record(method, replace(targets, text_attention=None), strength, start, end, sampler, total_steps, list(warnings))
+        fresh = Record(
+            method, replace(targets, text_attention=None), strength, start, end, sampler, total_steps, list(warnings)
+        )
         self.__dict__.update(fresh.__dict__)
 
     def warn(self, sentence: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .errors import MethodError
 from .targets import Targets
 
 
@@ -48,3 +49,25 @@ class TargetMaps:
     def mean(self) -> Tensor | None:
         """[B, T, h, w], or None if nothing was recorded. Column t is `names[t]`."""
         return self._mean
+
+    def shown(self, targets: Targets, attributes: bool = False) -> tuple[tuple[str, ...], Tensor]:
+        """Names and maps [B, T, h, w] of the objects of `targets`, with their attributes if asked for.
+
+        Raises MethodError if nothing was recorded, or none of these objects.
+        """
+        if self._mean is None:
+            raise MethodError(
+                "There are no attention maps to show: the model of Apply Attention Control has not drawn a picture "
+                "yet, or the prompt holds no object. "
+                "Connect that model to the sampler whose picture is shown here."
+            )
+        wanted = (
+            {name for name, _ in shown_words(targets)} if attributes else {target.name for target in targets.objects}
+        )
+        columns = [column for column, name in enumerate(self.names) if name in wanted]
+        if not columns:
+            raise MethodError(
+                f"The maps recorded are of {', '.join(self.names)}; these targets hold none of them. "
+                "Connect the targets of the Extract Targets node that Apply Attention Control uses."
+            )
+        return tuple(self.names[column] for column in columns), self._mean[:, columns]

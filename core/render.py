@@ -1,21 +1,22 @@
-"""Attention maps, losses and results as pictures. Images are [..., H, W, 3] in 0..1, as the host has them."""
+"""Attention maps and results as pictures. Images are [..., H, W, 3] in 0..1, as the host has them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
-from math import cos, pi, sin
 
-import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from .drawing import INK, PAPER, font, heat_colours, line_height, shortened, to_image, to_picture
+from .plot import loss_plot
+
+__all__ = ["loss_plot", "masks", "overlays", "side_by_side"]
+
 _BAND = (12, 12, 16, 190)  # behind labels on pictures
 _LETTERS = (255, 255, 255, 255)
-_PAPER = (255, 255, 255)
-_INK = (40, 40, 46)
+_SMALL_LETTERS = (255, 255, 255, 175)
 
 
 def overlays(images: Tensor, maps: Tensor, names: Sequence[str]) -> Tensor:
@@ -24,16 +25,25 @@ def overlays(images: Tensor, maps: Tensor, names: Sequence[str]) -> Tensor:
     Every map is spread over the whole range of colours; its highest value, as a share of the pixel's attention, stands
     beside the name where there is room. Raises ValueError if the numbers of images or names do not match.
     """
-    _check(images, maps, names)
-    heat = masks(maps, images.shape[1:3])  # [B*T, H, W]
+    if images.shape[0] != maps.shape[0]:
+        raise ValueError(
+            f"The record holds the maps of {maps.shape[0]} image(s), but {images.shape[0]} came in. "
+            "Connect all images of the same run."
+        )
+    if len(names) != maps.shape[1]:
+        raise ValueError(f"{maps.shape[1]} maps per image but {len(names)} names")
+    size = images.shape[1:3]
+    heat = masks(maps, size).unflatten(0, maps.shape[:2])  # [B, T, H, W]
     pictures = []
-    for i, (b, t) in enumerate((b, t) for b in range(maps.shape[0]) for t in range(maps.shape[1])):
+    for b in range(maps.shape[0]):
         image = images[b, ..., :3].detach().float().cpu().clamp(0, 1)
-        grey = image.mean(dim=-1, keepdim=True).expand_as(image)
-        share = (0.35 + 0.45 * heat[i])[..., None]
-        blended = (0.35 * image + 0.65 * grey) * (1 - share) + _colours(heat[i]) * share
-        pictures.append(_labelled(blended, names[t], f"peak {float(maps[b, t].max()):.2f}"))
-    return torch.stack(pictures) if pictures else images.new_zeros(0, *images.shape[1:3], 3)
+        grey = image.mean(dim=-1, keepdim=True)
+        muted = 0.5 * image + 0.5 * grey
+        for t, name in enumerate(names):
+            share = (0.25 + 0.5 * heat[b, t])[..., None]
+            blended = muted * (1 - share) + heat_colours(heat[b, t]) * share
+            pictures.append(_labelled(blended, name, f"peak {float(maps[b, t].max()):.2f}"))
+    return torch.stack(pictures) if pictures else torch.zeros(0, *size, 3)
 
 
 def masks(maps: Tensor, size: tuple[int, int]) -> Tensor:
@@ -41,10 +51,13 @@ def masks(maps: Tensor, size: tuple[int, int]) -> Tensor:
 
     A map that is the same everywhere is 0 everywhere.
     """
-    maps = maps.detach().float().cpu().flatten(0, 1)[:, None]  # [B*T, 1, h, w]
-    large = interpolate(maps, tuple(size), mode="bilinear", align_corners=False)[:, 0] if maps.numel() else maps.new_zeros(0, *size)
-    low, high = large.amin(dim=(1, 2), keepdim=True), large.amax(dim=(1, 2), keepdim=True)
-    return (large - low) / (high - low).clamp_min(1e-12)
+    maps = maps.detach().float().cpu().flatten(0, 1)
+    if not len(maps):
+        return torch.zeros(0, *size)
+    low, high = maps.amin(dim=(1, 2), keepdim=True), maps.amax(dim=(1, 2), keepdim=True)
+    spread = (maps - low) / (high - low).clamp_min(1e-12)
+    # Bicubic overshoots at peaks; clamped it is smooth, where bilinear draws diamonds.
+    return interpolate(spread[:, None], tuple(size), mode="bicubic", align_corners=False)[:, 0].clamp(0, 1)
 
 
 def side_by_side(rows: Sequence[Sequence[tuple[str, Tensor]]], titles: Sequence[str] = (), height: int = 256) -> Tensor:
@@ -52,106 +65,40 @@ def side_by_side(rows: Sequence[Sequence[tuple[str, Tensor]]], titles: Sequence[
 
     `titles`, if given, holds one line of text per row, such as its prompt.
     """
-    gap, label_font, title_font = max(height // 24, 6), _font(max(height // 15, 12)), _font(max(height // 13, 13))
-    label_room, title_room = _line_height(label_font) + gap // 2, _line_height(title_font) + gap
-    cells = [[(label, _to_pil(image, height)) for label, image in row] for row in rows]
-    width = max((sum(picture.width + gap for _, picture in row) for row in cells), default=height) + gap
-    row_height = label_room + height + gap + (title_room if titles else 0)
-    sheet = Image.new("RGB", (width, gap + row_height * len(cells)), _PAPER)
+    gap, face, title_face = max(height // 24, 6), font(max(height // 15, 12)), font(max(height // 13, 13))
+    label_room = line_height(face) + gap // 2
+    title_room = line_height(title_face) + gap // 2 if titles else 0
+    cells = []
+    for row in rows:
+        pictures = [(label, to_picture(image, height)) for label, image in row]
+        # A narrow picture gets room for its label, within reason.
+        cells.append([(label, p, max(p.width, min(int(face.getlength(label)) + gap, height))) for label, p in pictures])
+    width = gap + max((sum(room + gap for _, _, room in row) for row in cells), default=height)
+    row_room = title_room + label_room + height + 2 * gap
+    sheet = Image.new("RGB", (width, max(gap + row_room * len(cells), height)), PAPER)
     draw = ImageDraw.Draw(sheet)
     for r, row in enumerate(cells):
-        top, left = gap + r * row_height, gap
+        top, left = gap + r * row_room, gap
         if titles:
-            draw.text((left, top), _shortened(titles[r], title_font, width - 2 * gap), font=title_font, fill=_INK)
-            top += title_room
-        for label, picture in row:
-            draw.text((left, top), _shortened(label, label_font, picture.width), font=label_font, fill=_INK)
-            sheet.paste(picture, (left, top + label_room))
-            left += picture.width + gap
-    return _to_tensor(sheet)[None]
+            draw.text((left, top), shortened(titles[r], title_face, width - 2 * gap), font=title_face, fill=INK)
+        for label, picture, room in row:
+            draw.text((left, top + title_room), shortened(label, face, room), font=face, fill=INK)
+            sheet.paste(picture, (left, top + title_room + label_room))
+            left += room + gap
+    return to_image(sheet)[None]
 
 
-def _check(images: Tensor, maps: Tensor, names: Sequence[str]) -> None:
-    if images.shape[0] != maps.shape[0]:
-        raise ValueError(
-            f"The record holds maps of {maps.shape[0]} image{'s'[: maps.shape[0] != 1]} but {images.shape[0]} came in. "
-            "Connect the images of the same run, all of them."
-        )
-    if len(names) != maps.shape[1]:
-        raise ValueError(f"{maps.shape[1]} maps per image but {len(names)} names")
-
-
-def _labelled(image: Tensor, name: str, note: str = "") -> Tensor:
-    """`image` [H, W, 3] with a band along its top that says `name`, and `note` at the right if both fit."""
+def _labelled(image: Tensor, name: str, note: str) -> Tensor:
+    """`image` [H, W, 3] with a band along its top that says `name`, and at its right `note` if both fit."""
     h, w, _ = image.shape
-    font = _font(min(max(min(h, w) // 18, 11), max(h // 4, 6), 48))
-    pad = max(int(font.size) // 3, 2)
-    picture = _to_pil(image)
-    band = Image.new("RGBA", (w, _line_height(font) + pad), _BAND)
+    face = font(min(max(min(h, w) / 18, 12), max(h / 4, 8), 48))
+    pad = max(int(face.size) // 3, 2)
+    band = Image.new("RGBA", (w, line_height(face) + pad), _BAND)
     draw = ImageDraw.Draw(band)
-    text = _shortened(name, font, w - 2 * pad)
-    draw.text((pad, pad // 2), text, font=font, fill=_LETTERS)
-    if note and font.getlength(text) + font.getlength(note) + 4 * pad <= w:
-        draw.text((w - pad - font.getlength(note), pad // 2), note, font=font, fill=(255, 255, 255, 170))
+    text = shortened(name, face, w - 2 * pad)
+    draw.text((pad, pad // 2), text, font=face, fill=_LETTERS)
+    if text == name and face.getlength(text) + face.getlength(note) + 4 * pad <= w:
+        draw.text((w - pad - face.getlength(note), pad // 2), note, font=face, fill=_SMALL_LETTERS)
+    picture = to_picture(image)
     picture.paste(band, (0, 0), band)
-    return _to_tensor(picture)
-
-
-def _shortened(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
-    """`text`, cut to fit `width` pixels with an ellipsis if need be."""
-    if font.getlength(text) <= width:
-        return text
-    while text and font.getlength(text + "…") > width:
-        text = text[:-1]
-    return text.rstrip() + "…" if text else ""
-
-
-@cache
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    return ImageFont.load_default(max(int(size), 6))
-
-
-def _line_height(font: ImageFont.FreeTypeFont) -> int:
-    ascent, descent = font.getmetrics()
-    return ascent + descent
-
-
-def _to_pil(image: Tensor, height: int | None = None) -> Image.Image:
-    array = (image[..., :3].detach().float().cpu().clamp(0, 1) * 255).round().to(torch.uint8).numpy()
-    picture = Image.fromarray(array)
-    if height is None or picture.height == height:
-        return picture
-    return picture.resize((max(round(picture.width * height / picture.height), 1), height), Image.Resampling.BICUBIC)
-
-
-def _to_tensor(picture: Image.Image) -> Tensor:
-    return torch.from_numpy(np.asarray(picture.convert("RGB")).copy()).float() / 255
-
-
-def _colours(values: Tensor) -> Tensor:
-    """Values 0..1 as colours: [...] → [..., 3], lightness rising evenly from a dark violet to a light yellow."""
-    table = _colour_table()
-    return table[(values.clamp(0, 1) * (len(table) - 1)).round().long()]
-
-
-@cache
-def _colour_table(size: int = 256) -> Tensor:
-    """[size, 3] sRGB: a straight rise in the lightness of Oklab (Ottosson 2020), hue turning from violet over red to yellow."""
-    t = np.linspace(0.0, 1.0, size)
-    lightness = 0.2 + 0.76 * t
-    chroma = np.interp(t, [0.0, 0.35, 0.6, 1.0], [0.09, 0.18, 0.19, 0.13])
-    hue = np.interp(t, [0.0, 0.3, 0.6, 1.0], [285.0, 330.0, 400.0, 465.0]) * pi / 180
-    a, b = chroma * np.vectorize(cos)(hue), chroma * np.vectorize(sin)(hue)
-    long = (lightness + 0.3963377774 * a + 0.2158037573 * b) ** 3
-    medium = (lightness - 0.1055613458 * a - 0.0638541728 * b) ** 3
-    short = (lightness - 0.0894841775 * a - 1.2914855480 * b) ** 3
-    linear = np.stack(
-        [
-            4.0767416621 * long - 3.3077115913 * medium + 0.2309699292 * short,
-            -1.2684380046 * long + 2.6097574011 * medium - 0.3413193965 * short,
-            -0.0041960863 * long - 0.7034186147 * medium + 1.7076147010 * short,
-        ],
-        axis=-1,
-    ).clip(0.0, 1.0)
-    srgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return torch.from_numpy(srgb).float()
+    return to_image(picture)

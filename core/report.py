@@ -13,7 +13,7 @@ _MOST_COLUMNS = 4
 def report(record: Record) -> str:
     """A readable account of the run: method and settings, where it was active, each target's loss, time, warnings."""
     if record.method is None:
-        return "Nothing has been recorded yet. Connect the MODEL of Apply Attention Control to a sampler and run the workflow."
+        return "Nothing has been recorded yet. Connect the MODEL of Apply Attention Control to a sampler and run it."
     sections = [_heading(record), _activity(record), _losses(record), _notes(record)]
     return "\n\n".join("\n".join(lines) for lines in sections if lines)
 
@@ -58,13 +58,15 @@ def _activity(record: Record) -> list[str]:
             f"Active in {len(record.steps)}{of_all} steps, between {start:.0%} and {end:.0%} of the run: "
             f"{_count(record.updates, 'update')}, {_count(record.evaluations, 'extra network call')}."
         )
-    refined = [entry for entry in record.steps if entry.refinement is not None and entry.updates is not None]
+    refined = [entry for entry in record.steps if entry.refined]
     if refined:
-        each = ", ".join(f"{int(entry.updates.max())} at {entry.progress:.0%}" for entry in refined)
-        lines.append(f"Refined {_count(len(refined), 'time')} (updates: {each}).")
+        each = ", ".join(f"{int(entry.updates.max())} updates at {entry.progress:.0%}" for entry in refined)
+        lines.append(f"Refined {_count(len(refined), 'time')}: {each}.")
     moved = [float(entry.moved.mean()) for entry in record.steps if entry.moved is not None]
     if moved:
-        lines.append(f"The latent was moved by {sum(moved) / len(moved):.1%} of its size a step, at most by {max(moved):.1%}.")
+        lines.append(
+            f"The latent was moved by {sum(moved) / len(moved):.1%} of its size a step, at most by {max(moved):.1%}."
+        )
     whole = f" of {record.run_seconds:.1f} s" if record.run_seconds else ""
     sampler = f" (sampler {record.sampler})" if record.sampler else ""
     lines.append(f"Time spent on the updates: {record.seconds:.1f} s{whole}{sampler}.")
@@ -112,9 +114,14 @@ def _judgement(record: Record) -> list[str]:
         if record.interrupted:
             return []
         start, end = record.window
+        if start >= end:
+            return [
+                "The start and end set on the Apply node leave nothing of the method's own window "
+                f"({_span(record.method.schedule)}), so nothing was changed. Let them overlap it."
+            ]
         return [
-            f"The method's window ({start:.0%} to {end:.0%}) holds none of this run's steps, so nothing was changed. Widen start and end; "
-            "with a denoise below 1 the sampling begins late, so end must be later."
+            f"The method's window ({start:.0%} to {end:.0%}) holds none of this run's steps, so nothing was changed. "
+            "Widen start and end; with a denoise below 1 the sampling begins late, so end must be later."
         ]
     if not record.measured():
         return ["No loss could be computed in any step, so the picture is the plain one."]
@@ -122,13 +129,22 @@ def _judgement(record: Record) -> list[str]:
     if record.updates == 0:
         return ["The loss was already as low as it can be, so the latent was not moved."] if before == 0 else []
     if len(record.measured()) > 1 and abs(before - after) < _HARDLY * max(abs(before), 1e-12):
-        return ["The loss hardly changed, so the picture will look much like the plain one. Raise the strength or the method's step size."]
+        return [
+            "The loss hardly changed, so the picture will look much like the plain one. "
+            "Raise the strength or the method's step size."
+        ]
     return []
+
+
+def _span(schedule) -> str:
+    return f"{schedule.start:.0%} to {schedule.end:.0%}"
 
 
 def _table(rows: list[list[str]]) -> list[str]:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return ["  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return [
+        "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
 
 
 def _change(before, after) -> str:

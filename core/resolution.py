@@ -31,7 +31,10 @@ def choose_level(resolution: str, height: int, width: int, levels: Sequence[int]
     model lacks, or a model with none.
     """
     if not levels:
-        raise MethodError("This model has no cross-attention to the prompt, so there is nothing to control. Use a model such as SD1.5, SD2 or SDXL.")
+        raise MethodError(
+            "This model has no cross-attention to the prompt, so there is nothing to control. "
+            "Use a model such as SD1.5, SD2 or SDXL."
+        )
     available = sorted(set(levels))  # fine to coarse
     if resolution != "auto":
         level = int(resolution.removeprefix("1/"))

@@ -11,19 +11,16 @@ from dataclasses import dataclass
 
 import torch
 
-# Predicates that say the same thing map to one normal form; `swapped` says that subject and object change places.
 # Axis x runs to the right and y downwards, as in images.
-_AXES = {"left of": ("x", -1), "right of": ("x", 1), "above": ("y", -1), "below": ("y", 1), "on": ("y", -1), "under": ("y", 1)}
+_AXES = {"left of": ("x", -1), "right of": ("x", 1), "above": ("y", -1), "below": ("y", 1), "on": ("y", -1)}
+# Each of these says what the other says with subject and object changed round.
 _OPPOSITES = {
     "right of": "left of",
     "below": "above",
     "behind": "in front of",
-    "under": "on",
-    "containing": "in",
     "held by": "holding",
-    "worn by": "wearing",
 }
-SYMMETRIC = frozenset({"next to", "near"})
+_SYMMETRIC = frozenset({"next to", "opposite"})
 
 
 @dataclass(frozen=True)
@@ -74,7 +71,7 @@ class Relation:
         """The same fact in the form that equal facts share: "b right of a" becomes "a left of b"."""
         if self.predicate in _OPPOSITES:
             return Relation(self.object, _OPPOSITES[self.predicate], self.subject)
-        if self.predicate in SYMMETRIC and self.subject > self.object:
+        if self.predicate in _SYMMETRIC and self.subject > self.object:
             return Relation(self.object, self.predicate, self.subject)
         return self
 

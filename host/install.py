@@ -1,7 +1,8 @@
 """Attaches a method to a clone of the host's model: nothing global, nothing that other clones would notice."""
 
+import time
+
 import comfy.patcher_extension
-import torch
 
 from ..core.methods.base import LatentLoss
 from ..core.record import Record
@@ -13,22 +14,23 @@ from .samplers import facts_of, name_of
 from .steps import with_solver_model
 from .unet import cross_attention_sites
 
-# One conditional row kept for backward needs about four times what the host reckons for a plain pass of that row
+# What one conditional row keeps for backward is about four times what the host reckons for a plain pass of that row
 # (benchmarks/cost.py measures the bytes), and the host reckons with two rows.
 _GRADIENT_ROWS = 3
 
 
-def attach(model, method: LatentLoss, targets: Targets, *, strength: float, start: float, end: float, node_id: str | None = None):
+def attach(model, method: LatentLoss, targets: Targets, *, strength: float = 1.0, start: float = 0.0, end: float = 1.0, node_id: str | None = None):
     """A clone of `model` (the host's ModelPatcher) that applies `method` while it samples, and the Record of its runs.
 
-    `start` and `end` are the host's percent of the noise schedule, inside the method's own window. With strength 0 or
-    without objects the picture is bit-identical to the plain model's and only the maps are recorded. Raises HostError
+    `start` and `end` are the host's percent of the noise schedule; they narrow the method's own window. With strength 0
+    or without objects the picture is bit-identical to the plain model's and only the maps are recorded. Raises HostError
     for a model that the method cannot work with, core MethodError for targets it cannot.
     """
     if start >= end:
         raise HostError(f"start_percent ({start:g}) must be smaller than end_percent ({end:g}); otherwise there is no step to act on.")
     cross_attention_sites(model.model.diffusion_model)
-    plan = Plan(method, targets, strength, start, end, Record(method.check(targets)), node_id)
+    plan = Plan(method, targets, strength, start, end, Record(), node_id)
+    plan.begin()
     patched = _resident_clone(model) if plan.acts else model.clone()
     patched.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, KEY, _OuterSample(plan))
     if plan.acts:
@@ -64,39 +66,39 @@ class _OuterSample:
         self.plan = plan
 
     def __call__(self, executor, noise, latent_image, sampler, sigmas, *args, **kwargs):
-        plan, guider = self.plan, executor.class_obj
+        guider, record = executor.class_obj, self.plan.record
         self._check(guider, sampler)
-        run = Run(plan, guider, sampler, sigmas, tuple(noise.shape[-2:]))
+        self.plan.begin(sampler, sigmas)
+        run = Run(self.plan, guider, sampler, sigmas, tuple(noise.shape[-2:]))
         run.install()
-        proxied = with_solver_model(sampler, run.before_call)
-        if proxied is None:
+        started, finished = time.perf_counter(), False
+        try:
+            samples = executor(noise, latent_image, with_solver_model(sampler, run.before_call), sigmas, *args, **kwargs)
+            finished = True
+            return samples
+        finally:
+            record.end(run.seconds, time.perf_counter() - started, interrupted=not finished)
+
+    def _check(self, guider, sampler) -> None:
+        """Everything that can be known to fail, before anything is computed."""
+        facts, plan = facts_of(sampler), self.plan
+        if facts.support == "refused" and plan.acts:
+            raise HostError(
+                f"{plan.method.title} cannot work with the sampler {name_of(sampler)}: {facts.note}. Choose another, for example euler or dpmpp_2m."
+            )
+        if not hasattr(sampler, "sampler_function"):
             raise HostError(
                 f"The sampler {name_of(sampler)} does not take its steps the way ComfyUI's own samplers do, so {plan.method.title} cannot follow it. "
                 "Choose one of the samplers in KSampler, for example euler."
             )
-        finished = False
-        plan.record.begin(plan.method, plan.targets, run.optimizer.logs, sampler=name_of(sampler), steps=run.clock.total)
-        self._warn_of_sampler(sampler)
-        try:
-            samples = executor(noise, latent_image, proxied, sigmas, *args, **kwargs)
-            finished = True
-            return samples
-        finally:
-            plan.record.end(interrupted=not finished)
-
-    def _check(self, guider, sampler) -> None:
-        facts, plan = facts_of(sampler), self.plan
-        if plan.acts and facts.support == "refused":
-            raise HostError(
-                f"{plan.method.title} cannot work with the sampler {name_of(sampler)}: {facts.note}. Choose another, for example euler or dpmpp_2m."
-            )
-        if not controlled(guider, plan.targets):
+        conds = controlled(guider, plan.targets)
+        if not conds:
             raise HostError(
                 "The positive prompt that reaches the sampler does not come from the Extract Targets node whose targets are applied here "
                 f'("{plan.targets.prompt[:60]}"). Connect the conditioning output of that Extract Targets node to the sampler\'s positive input.'
             )
-
-    def _warn_of_sampler(self, sampler) -> None:
-        facts = facts_of(sampler)
-        if self.plan.acts and facts.support == "approximate":
-            self.plan.record.warn(f"The sampler {name_of(sampler)} takes the method's moves only in part: {facts.note}. Euler and dpmpp_2m take them whole.")
+        if any(cond["cross_attn"].shape[1] < plan.targets.length for cond in conds):
+            raise HostError(
+                f'The positive prompt was shortened after Extract Targets ("{plan.targets.prompt[:60]}"), so its words are no longer where they were found. '
+                "Connect the conditioning directly, without the node that shortens it."
+            )

@@ -23,9 +23,9 @@ SCALE = 0.005  # TAESD's clamp bends values above about .3: keep what passes it 
 SHARPEN = 0.25  # undoes most of the interpolation's blur before it happens
 
 
-def pictures_to_latents(pictures: Tensor) -> Tensor:
-    """What encoding computes, in the model's own scale: [b, h, w, 3] in 0..1 -> [b, 4, h/8, w/8]."""
-    means = torch.nn.functional.avg_pool2d(pictures.movedim(-1, 1), 8)
+def pictures_to_latents(pictures: Tensor, block: int = 8) -> Tensor:
+    """What encoding computes, in the model's own scale: [b, h, w, 3] in 0..1 -> [b, 4, h/block, w/block]."""
+    means = torch.nn.functional.avg_pool2d(pictures.movedim(-1, 1), block)
     return GAIN * torch.einsum("lc,bchw->blhw", FRAME.to(means), means - CENTRE)
 
 

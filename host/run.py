@@ -1,5 +1,6 @@
 """One sampling run of a patched model: made when the sampler starts, gone when it ends, however it ends."""
 
+import time
 from dataclasses import dataclass
 
 import comfy.patcher_extension
@@ -7,7 +8,7 @@ import comfy.samplers
 import torch
 
 from ..core.methods.base import LatentLoss
-from ..core.optimize import LatentOptimizer
+from ..core.optimize import LatentOptimizer, StepLog
 from ..core.record import Record
 from ..core.resolution import choose_level
 from ..core.targets import Targets
@@ -17,7 +18,7 @@ from .grad import differentiable
 from .progress import show_on_node, stop_if_interrupted
 from .rows import Rows, controlled
 from .samplers import facts_of, name_of
-from .steps import StepClock, with_solver_model
+from .steps import StepClock
 from .tap import PassEnded, Recording, Tap
 from .unet import cross_attention_sites, last_site
 
@@ -41,6 +42,23 @@ class Plan:
         """Whether the latent is to be moved at all; if not, the maps are only recorded."""
         return self.strength > 0 and self.method.applies(self.targets)
 
+    def begin(self, sampler=None, sigmas=()) -> None:
+        """Empties the record, and notes in it all that is known before a run (with a sampler) or when the node has run."""
+        warnings = self.method.check(self.targets)
+        facts = facts_of(sampler) if sampler is not None else None
+        if facts is not None and facts.support == "approximate" and self.acts:
+            warnings.append(f"The sampler {name_of(sampler)} takes the method's moves only in part: {facts.note}. Euler and dpmpp_2m take them whole.")
+        self.record.begin(
+            self.method,
+            self.targets,
+            strength=self.strength,
+            start=self.start,
+            end=self.end,
+            sampler=name_of(sampler) if sampler is not None else "",
+            total_steps=max(len(sigmas) - 1, 0),
+            warnings=warnings,
+        )
+
 
 class Run:
     """Moves the solver's latent at the start of each step in the window, and records the maps of every step."""
@@ -52,14 +70,14 @@ class Run:
         self.clock = StepClock(sampler, sigmas)
         self.coordinates = Coordinates(guider.model_patcher.get_model_object("model_sampling"))
         self.optimizer = LatentOptimizer(
-            plan.method, plan.targets, strength=plan.strength if plan.acts else 0.0, start=plan.start, end=plan.end, on_progress=self._progress
+            plan.method, plan.targets, plan.strength, plan.start, plan.end, on_progress=self._progress, log=plan.record.steps
         )
         sites = cross_attention_sites(guider.model_patcher.model.diffusion_model)
         self.level = choose_level(plan.method.settings.resolution, *latent_size, list(sites.values()))
         self.end_after = last_site(sites, self.level)
         self.tap = Tap(Rows(guider, plan.targets))
-        self.step = 0
-        self._sigma = 0.0
+        self.seconds = 0.0
+        self._step = 0
 
     def install(self) -> None:
         """Into the guider's options, which the host copies for each run and drops after it."""
@@ -70,19 +88,23 @@ class Run:
 
     def before_call(self, model, x: torch.Tensor, sigma: torch.Tensor, kwargs: dict) -> torch.Tensor:
         """Stands in for the solver's model: `model(x, sigma, **kwargs)`, preceded by the method's update where a step begins."""
-        step = self.clock.begins(float(sigma.flatten()[0]))
+        level = float(sigma.flatten()[0])
+        step = self.clock.begins(level)
         if step is None:
             return model(x, sigma, **kwargs)
-        self.step, self._sigma = step, float(sigma.flatten()[0])
-        moved = self._moved(model, x, sigma, kwargs)
-        if moved is not None and self.facts.carry == "latent":
-            x.copy_(moved)
-            moved = None
+        self._step = step
+        progress = self.coordinates.progress(level)
+        updating = self.optimizer.wants(progress)
+        if updating:
+            moved = self._moved(model, x, sigma, kwargs, progress, level)
+            x = x.copy_(moved) if self.facts.carry == "latent" else moved
         with self._recording(gradient=False) as recording:
-            denoised = model(x if moved is None else moved, sigma, **kwargs)
-        maps = recording.result()
+            denoised = model(x, sigma, **kwargs)
+        maps = self._of_prompt(recording)
         if maps is not None:
-            self.plan.record.add_maps(maps[..., : self.plan.targets.length], self.plan.targets)
+            self.plan.record.maps.add(maps, self.plan.targets)
+            if updating:
+                self.optimizer.observe_after(maps)
         return denoised
 
     def predict_noise(self, executor, x, timestep, model_options={}, seed=None):
@@ -97,12 +119,10 @@ class Run:
             # Reached only if the conditioning is not in force at this noise level, or a caching pack skipped the network.
         return x
 
-    def _moved(self, model, x, sigma, kwargs) -> torch.Tensor | None:
-        """The latent after this step's updates, or None where the method has nothing to do."""
-        progress = self.coordinates.progress(self._sigma)
-        if not self.optimizer.wants(progress):
-            return None
+    def _moved(self, model, x, sigma, kwargs, progress: float, level: float) -> torch.Tensor:
+        """The latent after this step's updates, a new tensor."""
         self._refuse_streamed_weights()
+        started = time.perf_counter()
         with differentiable(*self._modules()):
             ordinary = {key: value.clone() if isinstance(value, torch.Tensor) else value for key, value in kwargs.items()}
             sigma = sigma.clone()
@@ -113,10 +133,16 @@ class Run:
                         model(latent, sigma, **ordinary)
                     except PassEnded:
                         pass
-                maps = recording.result()
-                return None if maps is None else maps[..., : self.plan.targets.length]
+                return self._of_prompt(recording)
 
-            return self.optimizer.step(x.clone(), progress, self.coordinates.factor(self._sigma), evaluate)
+            moved = self.optimizer.step(x.clone(), progress, self.coordinates.factor(level), evaluate, level)
+        self.seconds += time.perf_counter() - started
+        return moved
+
+    def _of_prompt(self, recording: Recording) -> torch.Tensor | None:
+        """The recorded maps on the prompt's own token axis: a conditioning that another was appended to has more tokens."""
+        maps = recording.result()
+        return None if maps is None else maps[..., : self.plan.targets.length]
 
     def _recording(self, gradient: bool) -> "_Armed":
         tokens = controlled(self.guider, self.plan.targets)[0]["cross_attn"].shape[1]
@@ -136,9 +162,11 @@ class Run:
                 "Close other programs, use a smaller picture or batch, or start ComfyUI with --highvram."
             )
 
-    def _progress(self, log) -> None:
+    def _progress(self, log: StepLog) -> None:
         stop_if_interrupted()
-        show_on_node(f"step {self.step + 1}/{self.clock.total}, {log.line()}", self.plan.node_id)
+        first = (self.plan.record.steps or [log])[0].totals
+        before, now = float((first or log.totals)[0].mean()), float(log.totals[-1].mean())
+        show_on_node(f"step {self._step + 1}/{self.clock.total}, loss {before:.3g} → {now:.3g}", self.plan.node_id)
 
 
 class _Armed:

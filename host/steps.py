@@ -66,13 +66,8 @@ class SolverModel:
 
 
 def with_solver_model(sampler, before_call: Callable):
-    """A copy of a host SAMPLER whose solver calls `before_call(model, x, sigma, kwargs) -> denoised` instead of its model.
-
-    Returns None for a sampler object that is not the host's KSAMPLER kind (no `sampler_function`).
-    """
-    function = getattr(sampler, "sampler_function", None)
-    if function is None:
-        return None
+    """A copy of a host KSAMPLER whose solver calls `before_call(model, x, sigma, kwargs) -> denoised` instead of its model."""
+    function = sampler.sampler_function
 
     @functools.wraps(function)
     def wrapped(model, *args, **kwargs):

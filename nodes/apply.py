@@ -4,7 +4,7 @@ from comfy_api.latest import io
 
 from ..host.install import attach
 from ..host.progress import show_on_node
-from .types import CATEGORY, Method, Record, Targets
+from .types import CATEGORY, Method, Record, Targets, node_id_of
 
 
 class FidelityApply(io.ComfyNode):
@@ -50,7 +50,7 @@ class FidelityApply(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, method, targets, strength: float, start_percent: float, end_percent: float) -> io.NodeOutput:
-        node = cls.hidden.unique_id
+        node = node_id_of(cls)
         patched, record = attach(model, method, targets, strength=strength, start=start_percent, end=end_percent, node_id=node)
         show_on_node("\n".join(record.warnings) or f"{method.title} is attached.", node)
         return io.NodeOutput(patched, record)

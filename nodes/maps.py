@@ -5,7 +5,7 @@ from comfy_api.latest import io, ui
 from ..core import render
 from ..core.report import report
 from ..host.progress import show_on_node
-from .types import CATEGORY, Record, Targets
+from .types import CATEGORY, Record, Targets, node_id_of
 
 
 class FidelityViewMaps(io.ComfyNode):
@@ -21,6 +21,7 @@ class FidelityViewMaps(io.ComfyNode):
                 Record.Input("record", tooltip="From Apply Attention Control."),
                 Targets.Input("targets", tooltip="From Extract Targets: the objects to show."),
                 io.Image.Input("image", tooltip="The picture that was drawn, after VAE Decode."),
+                io.Boolean.Input("attributes", default=False, tooltip="Also show the maps of the attributes, such as 'black' of a black car."),
             ],
             outputs=[
                 io.Image.Output("overlay", display_name="overlay", tooltip="The picture under each target's map, one after the other."),
@@ -33,12 +34,12 @@ class FidelityViewMaps(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, record, targets, image) -> io.NodeOutput:
-        names, maps = record.maps_of(targets)
+    def execute(cls, record, targets, image, attributes: bool) -> io.NodeOutput:
+        names, maps = record.maps.shown(targets, attributes)
         overlays = render.overlays(image, maps, names)
         masks = render.masks(maps, tuple(image.shape[1:3]))
         text = report(record)
-        show_on_node(text, cls.hidden.unique_id)
+        show_on_node(text, node_id_of(cls))
         return io.NodeOutput(overlays, masks, render.loss_plot(record), text, ui=ui.PreviewImage(overlays, cls=cls))
 
 

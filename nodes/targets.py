@@ -4,7 +4,7 @@ from comfy_api.latest import io
 
 from ..host.progress import show_on_node
 from ..host.text import encode_with_targets
-from .types import CATEGORY, Targets
+from .types import CATEGORY, Targets, node_id_of
 
 
 class FidelityExtractTargets(io.ComfyNode):
@@ -47,7 +47,7 @@ class FidelityExtractTargets(io.ComfyNode):
     def execute(cls, clip, text: str, words: str = "") -> io.NodeOutput:
         conditioning, targets = encode_with_targets(clip, text, words)
         summary = targets.summary()
-        show_on_node(summary, cls.hidden.unique_id)
+        show_on_node(summary, node_id_of(cls))
         return io.NodeOutput(conditioning, targets, summary)
 
 

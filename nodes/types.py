@@ -7,3 +7,8 @@ Method = io.Custom("FIDELITY_METHOD")
 Record = io.Custom("FIDELITY_RECORD")
 
 CATEGORY = "Prompt Fidelity"
+
+
+def node_id_of(node: type[io.ComfyNode]) -> str | None:
+    """The running node's id in the graph, where to show text; None when a script calls `execute` itself."""
+    return node.hidden.unique_id if node.hidden else None

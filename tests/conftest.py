@@ -8,10 +8,15 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def load_pack() -> None:
-    spec = importlib.util.spec_from_file_location("prompt_fidelity", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
+    place = ROOT / "__init__.py"
+    spec = importlib.util.spec_from_file_location("prompt_fidelity", place, submodule_search_locations=[str(ROOT)])
     module = importlib.util.module_from_spec(spec)
     sys.modules["prompt_fidelity"] = module
     spec.loader.exec_module(module)
 
 
 load_pack()
+# The helpers of the tests in tests/host; behind everything else, so that they hide nothing of the host's.
+sys.path.append(str(ROOT / "tests" / "host"))
+
+from live_server import server  # noqa: E402, F401  (a fixture: one server for the whole session)

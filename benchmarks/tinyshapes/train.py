@@ -30,9 +30,11 @@ load_pack()
 from tinyshapes import data, model  # noqa: E402
 
 from prompt_fidelity.host.demo_model import CLIP_CONFIG, TOKENS, UNET_CONFIG  # noqa: E402
+from prompt_fidelity.host.mean_vae import pictures_to_latents  # noqa: E402
 
 log = logging.getLogger("tinyshapes")
 OUTPUT = ROOT / "output" / "tinyshapes"
+DRAWN = 64  # pixels per side of the pictures drawn for training: their block means are those of 128
 FIELDS = ("step", "samples", "seconds", "lr", "loss")
 
 
@@ -82,9 +84,10 @@ def batch_of(step: int, args: argparse.Namespace, tokenizer, words: list[int]) -
     for _ in range(args.batch):
         shapes, caption = data.sample(rng, tuple(args.counts), args.relations)
         tint = rng.normal(0.0, 0.03, (len(shapes), 3)).astype(np.float32)
-        pictures.append(data.render(shapes, 64, data.GROUND + float(rng.uniform(-0.06, 0.06)), tint))
+        pictures.append(data.render(shapes, DRAWN, data.GROUND + float(rng.uniform(-0.06, 0.06)), tint))
         captions.append("" if rng.random() < args.empty else caption)
-    return model.pictures_to_latents(torch.from_numpy(np.stack(pictures))), model.rows_of(captions, tokenizer, words)
+    latents = pictures_to_latents(torch.from_numpy(np.stack(pictures)), DRAWN // 16)
+    return latents, model.rows_of(captions, tokenizer, words)
 
 
 def times_of(generator: torch.Generator, args: argparse.Namespace) -> Tensor:

@@ -22,18 +22,24 @@ _SCALE = 100.0
 
 @dataclass(frozen=True)
 class AttendAndExciteSettings(LatentLossSettings):
-    """Defaults are the published ones for Stable Diffusion 1 (50 steps: updates in steps 0-24, refinement at 0, 10, 20)."""
+    """Defaults: as published for Stable Diffusion 1 (50 steps: updates in steps 0-24, refinement at 0, 10, 20)."""
 
-    step_size: float = setting(20.0, "How far one update moves the latent (the paper's α, 20).", minimum=0.0, maximum=1000.0, step=0.5)
-    refine_at: tuple[float, ...] = setting(
-        (0.0, 0.2, 0.4), "Points of the run at which updates are repeated until every object's peak reaches its threshold."
+    step_size: float = setting(
+        20.0, "How far one update moves the latent (the paper's α, 20).", minimum=0.0, maximum=1000.0, step=0.5
     )
-    refine_steps: int = setting(20, "Most updates at one refinement point (the paper's 20).", minimum=0, maximum=100, step=1)
+    refine_at: tuple[float, ...] = setting(
+        (0.0, 0.2, 0.4),
+        "Points of the run at which updates are repeated until every object's peak reaches its threshold.",
+    )
+    refine_steps: int = setting(
+        20, "Most updates at one refinement point (the paper's 20).", minimum=0, maximum=100, step=1
+    )
     thresholds: tuple[float, ...] = setting(
         (0.05, 0.5, 0.8), "The attention peak, 0 to 1, that every object must reach at each refinement point."
     )
     end_token_mode: bool = setting(
-        False, "Let only the prompt's own words compete, not the end token and padding (the published way for Stable Diffusion 2)."
+        False,
+        "Let only the prompt's own words compete, not the end token and padding (as published for Stable Diffusion 2).",
     )
 
 

@@ -38,25 +38,37 @@ def setting(
 class LatentLossSettings:
     """What all methods that move the latent down a loss can be set to; each method sets its own defaults."""
 
-    step_size: float = setting(1.0, "How far one update moves the latent (the papers' α).", minimum=0.0, maximum=1000.0, step=0.5)
-    decay: float = setting(
-        0.5, "Share that the square of the step size loses over the run: 0.5 is the published √linspace(1, ½), 0 keeps it constant.",
-        minimum=0.0, maximum=1.0, step=0.05,
+    step_size: float = setting(
+        1.0, "How far one update moves the latent (the papers' α).", minimum=0.0, maximum=1000.0, step=0.5
     )
-    start: float = setting(0.0, "Where in the run the updates begin: 0 is pure noise.", minimum=0.0, maximum=1.0, step=0.01)
-    end: float = setting(0.5, "Where in the run the updates stop. Objects take their place early.", minimum=0.0, maximum=1.0, step=0.01)
+    decay: float = setting(
+        0.5,
+        "Share that the square of the step size loses over the run: 0.5 as published, √linspace(1, ½); 0 is constant.",
+        minimum=0.0,
+        maximum=1.0,
+        step=0.05,
+    )
+    start: float = setting(
+        0.0, "Where in the run the updates begin: 0 is pure noise.", minimum=0.0, maximum=1.0, step=0.01
+    )
+    end: float = setting(
+        0.5, "Where in the run the updates stop. Objects take their place early.", minimum=0.0, maximum=1.0, step=0.01
+    )
     refine_at: tuple[float, ...] = setting(
-        (), "Points of the run at which several updates are made, until the loss is low enough. Comma-separated, 0 to 1."
+        (),
+        "Points of the run at which several updates are made, until the loss is low enough. Comma-separated, 0 to 1.",
     )
     refine_steps: int = setting(0, "Most updates at one refinement point.", minimum=0, maximum=100, step=1)
     refine_stop: str = setting(
         "reached",
-        "When a refinement is over. reached: as soon as the loss is low enough. published: by the rule of the published code.",
+        "When a refinement is over. reached: as soon as the loss is low enough. published: by the published code.",
         options=("reached", "published"),
     )
     smoothing: bool = setting(True, "Smooth the maps with a 3×3 kernel first, so that no single pixel decides.")
     resolution: str = setting(
-        "auto", "Size of the attention maps relative to the latent. auto: 1/4, and finer for small pictures.", options=RESOLUTIONS
+        "auto",
+        "Size of the attention maps relative to the latent. auto: 1/4, and finer for small pictures.",
+        options=RESOLUTIONS,
     )
 
 
@@ -83,7 +95,9 @@ class LatentLoss(ABC):
     @property
     def schedule(self) -> Schedule:
         s = self.settings
-        return Schedule(s.start, s.end, s.step_size, s.decay, s.refine_at, s.refine_steps, tests_late=s.refine_stop == "published")
+        return Schedule(
+            s.start, s.end, s.step_size, s.decay, s.refine_at, s.refine_steps, tests_late=s.refine_stop == "published"
+        )
 
     @abstractmethod
     def applies(self, targets: Targets) -> bool:
@@ -99,14 +113,16 @@ class LatentLoss(ABC):
 
     @abstractmethod
     def satisfied(self, losses: Losses, point_index: int, iteration: int, targets: Targets) -> Tensor:
-        """bool [B]: which images need no further update at refinement point `point_index`, after `iteration` updates."""
+        """bool [B]: images that need no further update at refinement `point_index`, after `iteration` updates."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.preset})"
 
     def settings_text(self) -> str:
         """The settings in one line, for reports: "step size 20, decay 0.5, …"."""
-        return ", ".join(f"{f.name.replace('_', ' ')} {_plain(getattr(self.settings, f.name))}" for f in fields(self.settings))
+        return ", ".join(
+            f"{f.name.replace('_', ' ')} {_plain(getattr(self.settings, f.name))}" for f in fields(self.settings)
+        )
 
 
 def _plain(value: Any) -> str:

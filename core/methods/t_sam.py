@@ -34,22 +34,57 @@ class TSAMSettings(LatentLossSettings):
     """Defaults are those of the published code (50 steps: updates in steps 0-29, refinement at 0, 10, 20)."""
 
     step_size: float = setting(
-        5.0, "How far one update moves the latent (α: 5 in the published code; 10 and 40 in the paper).", minimum=0.0, maximum=1000.0, step=0.5
+        5.0,
+        "How far one update moves the latent (α: 5 in the published code; 10 and 40 in the paper).",
+        minimum=0.0,
+        maximum=1000.0,
+        step=0.5,
     )
-    end: float = setting(0.6, "Where in the run the updates stop (0.6 in the published code, 0.5 in the paper).", minimum=0.0, maximum=1.0, step=0.01)
-    refine_at: tuple[float, ...] = setting((0.0, 0.2, 0.4), "Points of the run at which updates are repeated until the loss is low enough.")
-    refine_steps: int = setting(30, "Most updates at one refinement point (30 in the published code).", minimum=0, maximum=100, step=1)
+    end: float = setting(
+        0.6,
+        "Where in the run the updates stop (0.6 in the published code, 0.5 in the paper).",
+        minimum=0.0,
+        maximum=1.0,
+        step=0.01,
+    )
+    refine_at: tuple[float, ...] = setting(
+        (0.0, 0.2, 0.4), "Points of the run at which updates are repeated until the loss is low enough."
+    )
+    refine_steps: int = setting(
+        30, "Most updates at one refinement point (30 in the published code).", minimum=0, maximum=100, step=1
+    )
     formula: str = setting(
         "cosine",
-        "cosine: angle between the rows of text attention and map similarity (published code). difference: their absolute difference (paper).",
+        "How text attention and map similarity are compared. cosine: by the angle of their rows (published code). "
+        "difference: by their absolute difference (paper).",
         options=("cosine", "difference"),
     )
     power: float = setting(
-        3.0, "Sharpens the text attention: 3 in the published code, 4 in the paper.", minimum=1.0, maximum=10.0, step=0.5
+        3.0,
+        "Sharpens the text attention: 3 in the published code, 4 in the paper.",
+        minimum=1.0,
+        maximum=10.0,
+        step=0.5,
+    )
+    power_first: bool = setting(
+        True,
+        "Sharpen before the rows are normalised (published code), or after (paper; then a word without a strong "
+        "relation has no pull).",
     )
     length_normalised: bool = setting(
         False, "Keep long prompts from getting far larger updates: the loss is scaled to that of a prompt of 7 words."
     )
+
+
+_PAPER = {
+    "decay": 0.0,
+    "end": 0.5,
+    "refine_at": (),
+    "refine_steps": 0,
+    "formula": "difference",
+    "power": 4.0,
+    "power_first": False,
+}
 
 
 class TSAM(LatentLoss):
@@ -60,8 +95,8 @@ class TSAM(LatentLoss):
     paper = "2411.15236"
     PRESETS = {
         "repo": TSAMSettings(),
-        "paper": TSAMSettings(step_size=10.0, decay=0.0, end=0.5, refine_at=(), refine_steps=0, formula="difference", power=4.0),
-        "paper-free": TSAMSettings(step_size=40.0, decay=0.0, end=0.5, refine_at=(), refine_steps=0, formula="difference", power=4.0),
+        "paper": TSAMSettings(step_size=10.0, **_PAPER),
+        "paper-free": TSAMSettings(step_size=40.0, **_PAPER),
     }
     settings: TSAMSettings
 
@@ -77,24 +112,26 @@ class TSAM(LatentLoss):
     def check(self, targets: Targets) -> list[str]:
         if not self.applies(targets):
             return [
-                f"The prompt has too few words for T-SAM, which compares at least {self.fewest_words}; the picture is left unchanged. "
+                f"The prompt has too few words for T-SAM, which compares at least {self.fewest_words}, "
+                "so the picture is left unchanged. "
                 "Describe the scene in more words, or choose Attend-and-Excite."
             ]
         attention = targets.text_attention
         if attention is None:
             raise MethodError(
-                "T-SAM needs the text encoder's attention between the prompt's words, which these targets do not carry. "
+                "T-SAM needs the text encoder's attention between the prompt's words, which these targets lack. "
                 "Encode the prompt with Extract Targets, connected to the checkpoint's CLIP."
             )
         if tuple(attention.shape) != (len(targets.content),) * 2:
             raise MethodError(
-                f"The text encoder's attention is for {attention.shape[0]} tokens but the prompt has {len(targets.content)}. "
+                f"The text encoder's attention is for {attention.shape[0]} tokens, "
+                f"but the prompt has {len(targets.content)}. "
                 "Connect the conditioning and the targets of the same Extract Targets node."
             )
         return []
 
     def loss(self, maps: Tensor, targets: Targets) -> Losses:
-        """Sum of the words' terms; per_target sums them by object (with its attributes), the last column all other words.
+        """Sum of the words' terms; per_target sums them by object (with its attributes), the last column the rest.
 
         A prompt of several chunks is the sum over its chunks: between chunks the encoder has no attention to compare.
         """
@@ -105,11 +142,13 @@ class TSAM(LatentLoss):
         for block in _chunks(targets):
             if len(block) < self.fewest_words:
                 continue
-            text = text_matrix(attention[block][:, block], self.settings.power, power_first=self.settings.formula == "cosine")
+            text = text_matrix(attention[block][:, block], self.settings.power, self.settings.power_first)
             similarity = self.map_similarity(maps[..., [targets.content[i] for i in block]])
             terms = terms.index_copy(1, torch.tensor(block, device=maps.device), self._terms(text, similarity))
         if self.settings.length_normalised:
-            terms = terms * (self._weight_sum([_REFERENCE_WORDS]) / max(self._weight_sum(map(len, _chunks(targets))), _ROW_EPS))
+            terms = terms * (
+                self._weight_sum([_REFERENCE_WORDS]) / max(self._weight_sum(map(len, _chunks(targets))), _ROW_EPS)
+            )
         names, columns = _columns(targets)
         return Losses(terms.sum(dim=1), terms @ columns.to(terms), names)
 
@@ -119,7 +158,9 @@ class TSAM(LatentLoss):
         return cosine_matrix((smooth(maps) if self.settings.smoothing else maps).flatten(2))
 
     def _terms(self, text: Tensor, similarity: Tensor) -> Tensor:
-        return cosine_terms(text, similarity) if self.settings.formula == "cosine" else difference_terms(text, similarity)
+        return (
+            cosine_terms(text, similarity) if self.settings.formula == "cosine" else difference_terms(text, similarity)
+        )
 
     def _weight_sum(self, lengths) -> float:
         """Sum of the weights of all rows: what the loss grows with as a prompt gets longer."""
@@ -163,7 +204,10 @@ def cosine_terms(text: Tensor, similarity: Tensor) -> Tensor:
 
 
 def difference_terms(text: Tensor, similarity: Tensor) -> Tensor:
-    """Paper: Σ_{j≤i} (i/s)·|T^γ − S| for every word i = 1..s, S being C with its rows normalised; → [B, s]."""
+    """Paper: Σ_{j≤i} (i/s)·|T^γ − S| for every word i = 1..s, S being C with its rows normalised; → [B, s].
+
+    Where a row of T^γ lies below S everywhere, its term is a constant, as the row of S sums to 1.
+    """
     lower = similarity.tril()
     rows = lower / (lower.sum(dim=-1, keepdim=True) + _ROW_EPS)
     weight = torch.arange(1, len(text) + 1, device=text.device, dtype=similarity.dtype) / len(text)

@@ -33,7 +33,7 @@ MATERIALS = _words(
 )
 # Adjective + noun that name one thing; without them "hot dog" would be a dog that is hot.
 COMPOUNDS = _phrases(
-    "hot dog, potted plant, polar bear, grizzly bear, black bear, brown bear, guinea pig, high chair, electric guitar, acoustic guitar, hot tub, "
+    "hot dog, potted plant, polar bear, grizzly bear, guinea pig, high chair, electric guitar, acoustic guitar, hot tub, "
     "hot air balloon, french fries, french fry, grand piano, big ben, ice cream, stuffed animal, solar panel, mobile phone, "
     "remote control, floppy disk, hard drive, hard hat, wild boar, green bean, bald eagle, golden retriever, great dane, "
     "german shepherd, swiss army knife, ferris wheel, full moon, killer whale, red panda, high heels, "
@@ -41,7 +41,8 @@ COMPOUNDS = _phrases(
     "rocking chair, fishing rod, running shoes, walking stick, rolling pin, ironing board, vending machine, chewing gum, "
     "baking sheet, mixing bowl, measuring cup, wedding dress, wedding cake, drinking glass, shopping bag, shopping cart, hiking boots, "
     "flying saucer, racing car, sailing boat, sailing ship, bowling ball, boxing glove, serving tray, skipping rope, shower curtain, "
-    "stop sign, traffic light, fire hydrant, paint brush, punch bag, swim suit"
+    "stop sign, traffic light, street light, stop light, tail light, night light, christmas light, fairy light, string light, ceiling light, "
+    "fire hydrant, paint brush, punch bag, swim suit, living room, table top"
 )
 
 # "a photo of a cat": the picture itself; the object is what it shows.
@@ -65,7 +66,7 @@ CONTAINERS = _words(
 
 # Places of a thing, not things: "on the left side", "in the middle", "at the top".
 LIGHT = _words(
-    "side front top left right bottom back middle center centre edge corner end inside outside behind rear foreground "
+    "close board side front top left right bottom back middle center centre edge corner end inside outside behind rear foreground "
     "background distance vicinity direction position place spot point area way space surroundings rest manner fashion left-hand right-hand "
     "upper lower underside proximity section portion zone region angle level height base foot interior exterior focus display north south east west "
     "sides edges corners ends"
@@ -79,43 +80,51 @@ SETTINGS = _words(
     "indoors outdoors space universe world earth land hill hillside mountainside cliffside valley playground farm zoo harbor harbour dock pier runway "
     "driveway sunset sunrise dusk dawn night evening morning afternoon day daytime nighttime night-time weather wind breeze storm summer winter autumn spring fall "
     "bush-land wilderness shade shadow shadows darkness waves scenery nature environment neighborhood neighbourhood terrain mountains clouds leaves gravel "
-    "cave gallery museum restaurant cafe library store shop school church hospital station airport stadium court arena rink slope trail track stage"
+    "home cave gallery museum restaurant cafe library store shop school church hospital station airport stadium court arena rink slope trail track stage"
 )
-# Belong to a thing already: "its wheels", "in their hand". An object only when described in its own right ("long hair").
-PARTS = _words(
+# Belong to a body: "in their hand". An object only when described in its own right ("long hair").
+BODY_PARTS = _words(
     "hand hands arm arms leg legs foot feet finger fingers thumb toe toes head neck shoulder shoulders back chest waist hip hips knee knees "
     "face eye eyes ear ears nose mouth lip lips tongue tooth teeth hair beard mustache moustache skin fur coat tail paw paws claw claws mane horn horns trunk "
     "wing wings beak feather feathers fin fins hoof hooves body torso lap elbow wrist ankle cheek chin forehead brow belly stomach breast breasts "
-    "wheel wheels tire tires tyre tyres handle handles lid screen cover surface leg blade blades petal petals stem bark branch branches leaf leaves root roots roof door doors "
-    "window windows seat backrest headlight headlights bumper hood bonnet engine cord button buttons collar sleeve sleeves strap straps spout rim "
-    "edge tip peel crust frame string strings pedal pedals sail sails bristles fabric cushion cushions contents flesh scales muzzle snout whiskers antlers spots stripes interior page pages"
+    "muzzle snout whiskers antlers flesh scales"
 )
+# Belong to a thing when said to be its own: "its wheels", "the door of the house".
+THING_PARTS = _words(
+    "wheel wheels tire tires tyre tyres handle handles lid screen cover surface blade blades petal petals stem bark branch branches leaf leaves root roots roof door doors "
+    "window windows seat backrest headlight headlights bumper hood bonnet engine cord button buttons collar sleeve sleeves strap straps spout rim "
+    "tip peel crust frame string strings pedal pedals sail sails bristles fabric cushion cushions contents spots stripes interior page pages "
+    "side base bottom top edge body roof legs arm arms"
+)
+# "a statue of a horse" is one thing.
+DEPICTIONS = _words("statue sculpture figurine bust replica sign model doll")
 
 # Words of tag lists that ask for quality, style or a camera: nothing to draw.
 QUALITY = _words(
     "masterpiece quality resolution detail details detailing hd uhd hdr 4k 8k 16k 2k absurdres highres lowres score artstation deviantart pixiv "
     "unreal engine octane render vray bokeh lighting light lights-out focus style aesthetic aesthetics art artist concept design "
     "wallpaper photography cinematography photorealism realism hyperrealism surrealism impressionism lens exposure aperture iso film grain "
-    "composition perspective depth contrast saturation texture textures shading rendering palette tone tones vibe mood viewer camera pov angle "
+    "composition perspective depth contrast saturation texture textures shading rendering palette tone tones vibe mood viewer pov angle "
     "rating safe sfw nsfw solo official anatomy proportions noise blur jpeg artifact artifacts signature watermark text username logo-free trending "
     "award winning kodak canon nikon sony leica fujifilm dslr polaroid closeup cg cgi 3d 2d pixel anime-style lineart brushstrokes technique "
     "medium color colors colour colours colouring coloring scheme gradient effect effects filter background reflection reflections look theme version"
 )
+NOT_DRAWN = _phrases("full body, upper body, lower body, cowboy shot, depth of field, golden hour, blue hour, low angle, wide angle, long shot, side view")
 # Nouns for what can't be seen as a thing. Endings such as -ness are recognised by `is_abstract`.
 ABSTRACT = _words(
     "adventure air ambiance ambience appeal appearance array arrangement atmosphere attention attraction aura awe backdrop balance beauty blend bliss breeze calm care "
-    "chance chaos character charm cheer choice circle clarity class coexistence comfort company comparison concern conjunction content contrast control convenience cooking "
+    "chance chaos character charm cheer choice clarity class coexistence comfort company comparison concern conjunction content contrast control convenience cooking "
     "counterpoint courage craft curiosity dance dare day days delight depth desire difference dimension display distance distress drama dream dreams duty ease "
     "elegance emotion energy enjoyment entertainment event evening example excitement expanse experience expression eye-catcher fact fame fashion fate favor favour fear feast feature "
     "feel feeling fit flair flavor flavour flight form formation freedom fright fun function future game glance glee glory glow goal grace gaze grandeur greenery grief growth guard guest-of-honor "
-    "habit handiness harmony haste heat heaven help height history home hope hour hours hue hues humor humour hunger idea impression inspiration interest intrigue job journey joy juxtaposition "
+    "habit handiness harmony haste heat heaven help height history hope hour hours hue hues humor humour hunger idea impression inspiration interest intrigue job journey joy juxtaposition "
     "laughter layer layout leisure length life light line link location look love luck luxury magic majesty manner matter meal meals meaning memory mess mind minute minutes mischief moment moments month mood "
     "morning motion movement music mystery name need news night noise note nothing novelty order pace pain part party passion patience pattern peace piece place plan play pleasure "
     "point pop pose position possibility power practice presence present pride privacy problem process progress promise purpose quantity question quest quiet race reach reason relief relaxation rest result "
     "rhythm ride risk romance safety scale scene season sense sensation serenity shape shelter shine show sight silence size skill sky-high sleep smell solace solitude something anything everything song sort sound speed spirit splash splendor "
     "sport spot stability stance statement step story strength stress stretch style success summer support surprise symbol symmetry talent task taste tension test things thing thirst thought thrill time times "
     "title tone top touch trace tranquility travel treat treats trick tricks trip trouble truth turn type unity use utility vacation value variety velocity vibe vicinity view vigor visit warmth way ways week weight "
-    "whim whimsy wisdom wonder work world worry year years youth zest pop burst bursts dash hint balance center-stage protection storage access convenience usage movement assistance order snack snacks "
+    "whim whimsy wisdom wonder work world worry year years youth zest smile smiles grin blush pose poses expression foresight hindsight insight pair number lot lots variety kind sort amount plenty majority use pop burst bursts dash hint balance center-stage protection storage access convenience usage movement assistance order snack snacks "
     "bite sip item items object objects materials stuff gear equipment accessory set-up setup composition sides decor decoration trick stunt stunts performance addition contrast weight height length width"
 )
 _ABSTRACT_ENDINGS = ("ness", "ity", "ism", "ship", "hood", "ance", "ence", "tion", "sion", "cy", "ment", "tude", "dom")
@@ -125,7 +134,7 @@ _CONCRETE_DESPITE_ENDING = _words(
     "constellation vegetation accordion cushion lotion potion medallion stallion lion plantation apartment instrument monument garment basement ornament "
     "pavement compartment cement settlement kingdom pharmacy policy agency embassy fancy celebrity deity cavity electricity "
     "reservation intersection installation invitation decoration competition congregation carnation crustacean pigeon explosion extension "
-    "document monument parchment tournament establishment department element fragment pigment pimento condiment"
+    "vanity document monument parchment tournament establishment department element fragment pigment pimento condiment"
 )
 
 # Verbs whose object is an effect on the onlooker: "creating a colourful contrast", "adding a touch of green".
@@ -141,6 +150,11 @@ READY = _words("ready eager prepared waiting set about perfect ideal available s
 
 POSTURE_VERBS = _words("rests stands sits lies hovers floats hangs flies leans rises sleeps soars towers looms stretches faces waits watches grazes roams swims")
 
+# Words that are nouns in a description unless their place in it says otherwise.
+HOMOGRAPHS = _words("remote can saw bear sink hydrant orange ostrich ottoman raven rose sled lighter safe spoon peach seal duck swing slide stop key drier dryer kiwi giraffe tuna taco sushi")
+# Nouns in -ing that name a thing, so that "a person eating noodles" is not one.
+ING_NOUNS = _words("building painting king ring wing string spring ceiling clothing earring wedding railing icing stocking pudding sibling duckling gosling flooring bearing bling sling lightning dumpling herring starling living dining")
+
 PERSONS = _words(
     "person man woman boy girl child kid baby toddler guy lady gentleman adult teenager teen human player rider driver skier snowboarder surfer skater "
     "king queen prince princess knight soldier wizard witch chef cook doctor nurse teacher student farmer worker dancer singer artist astronaut "
@@ -154,6 +168,8 @@ NOT_ATTRIBUTES = _words(
     "nearby near far upper lower left-hand right-hand opposite front back middle rear top bottom better best good great new-found "
     "present visible available ready able alone free immediate exact very top-right top-left bottom-left bottom-right"
 )
+# The last word of these does not name them: "the dog" is never a hot dog.
+MISLEADING = _phrases("hot dog, guinea pig, hot tub, hot air balloon, ferris wheel, swiss army knife, teddy bear dress, wine glass bottle")
 OTHERNESS = _words("other another second third fourth different")  # "the other cat" is a new cat
 
 _IRREGULAR = {
@@ -180,6 +196,11 @@ def singular(word: str) -> str:
     if word.endswith(("ches", "shes", "xes", "sses", "zzes")):
         return word[:-2]
     return word[:-1]
+
+
+def is_compound(words: list[str]) -> bool:
+    """Whether the words name one thing together, "hot dogs" like "hot dog"."""
+    return " ".join(words) in COMPOUNDS or " ".join([*words[:-1], singular(words[-1])]) in COMPOUNDS
 
 
 def is_plural(word: str) -> bool:

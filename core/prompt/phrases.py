@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from .lexicon import COLOUR_NOUNS, COLOURS, COMPOUNDS, MATERIALS, NOT_ATTRIBUTES, OTHERNESS, POSTURE_VERBS, SHADES
+from .lexicon import COLOUR_NOUNS, COLOURS, MATERIALS, NOT_ATTRIBUTES, OTHERNESS, SHADES, is_compound
 from .tagger import Word
 
 
@@ -48,9 +48,8 @@ def noun_phrase(words: list[Word], i: int) -> Phrase | None:
             other = True
         else:
             determiner = words[i].text
-        possessive = words[i].tag == "DPS"
         i += 1
-    possessive = i > start and any(word.tag == "DPS" for word in words[start:i])
+    possessive = any(word.tag == "DPS" for word in words[start:i])
     bounded = i > start  # a determiner says that a noun must come, which settles what the words before it are
 
     modifiers: list[Word] = []
@@ -69,7 +68,7 @@ def noun_phrase(words: list[Word], i: int) -> Phrase | None:
         i += 1
 
     nouns: list[Word] = []
-    while i < len(words) and words[i].is_noun and not (nouns and _is_verb(words, i)):
+    while i < len(words) and words[i].is_noun:
         nouns.append(words[i])
         i += 1
     if not nouns:
@@ -79,9 +78,9 @@ def noun_phrase(words: list[Word], i: int) -> Phrase | None:
         nouns = [modifiers.pop()]
 
     name = list(nouns)
-    while len(name) > 1 and (name[0].text in COLOURS or name[0].text in MATERIALS) and f"{name[0].text} {name[1].text}" not in COMPOUNDS:
+    while len(name) > 1 and (name[0].text in COLOURS or name[0].text in MATERIALS) and not is_compound([name[0].text, name[1].text]):
         modifiers.append(name.pop(0))
-    if modifiers and f"{modifiers[-1].text} {name[0].text}" in COMPOUNDS:
+    if modifiers and is_compound([modifiers[-1].text, name[0].text]):
         name.insert(0, modifiers.pop())
     return Phrase(start, i, determiner, name, _attributes(modifiers), number, other, possessive)
 
@@ -119,9 +118,3 @@ def _continues(words: list[Word], i: int, bounded: bool) -> bool:
     while j < len(words) and (words[j].is_adjective or words[j].text in COLOURS):
         j += 1
     return j > first and j < len(words) and words[j].is_noun
-
-
-def _is_verb(words: list[Word], i: int) -> bool:
-    """A verb of posture that was taken for a plural: "the vase rests on"."""
-    after = words[i + 1] if i + 1 < len(words) else None
-    return words[i].text in POSTURE_VERBS and (after is None or after.tag in ("PRP", "AV0", "AVP", "AJ0", "TO0"))

@@ -33,7 +33,7 @@ _RULES: list[tuple[re.Pattern[str], str, str]] = [
     (re.compile(pattern), predicate, form)
     for pattern, predicate, form in [
         (rf"{_NEAR_WORDS}(?:{_BY} )?(?:the |its )?(?:immediate |far |extreme )?{_SIDE} of\b", "{side} of", "open"),
-        (rf"{_NEAR_WORDS}(?:{_BY}|with|over|under|beneath) {_OWNER} (?:own |immediate |far |other )?{_SIDE}{_BODY}(?! \w+ing)", "{side} of", "owned"),
+        (rf"{_NEAR_WORDS}(?:{_BY}|with|over|under|beneath) {_OWNER} (?:own |immediate |far |other )?{_SIDE}{_BODY}", "{side} of", "owned"),
         (rf"{_NEAR_WORDS}{_BY} the (?:immediate |far |extreme )?{_SIDE}\b", "{side} of", "bare"),
         (rf"{_NEAR_WORDS}(?:at|by|near) {_OWNER} (?:feet|foot|base|paws)", "below", "owned"),
         (r"(?:at|by|near) the (?:feet|foot|base|bottom) of\b", "below", "open"),
@@ -51,15 +51,17 @@ _RULES: list[tuple[re.Pattern[str], str, str]] = [
         (r"in front\b", "in front of", "bare"),
         (r"higher (?:up )?than\b", "above", "open"),
         (r"(?:lower|lower down) than\b", "below", "open"),
-        (rf"{_NEAR_WORDS}(?:above|over|atop)\b", "above", "open"),
+        (r"(?:positioned )?higher\b", "above", "bare"),
+        (r"(?:positioned )?lower\b", "below", "bare"),
+        (rf"{_NEAR_WORDS}(?:above|over)\b", "above", "open"),
         (rf"{_NEAR_WORDS}(?:below|beneath|under|underneath)\b", "below", "open"),
         (r"overhead\b", "above", "bare"),
         (r"(?:next|close|adjacent|near) to\b", "next to", "open"),
         (r"(?:beside|alongside|near|by|against|nearby to)\b", "next to", "open"),
         (rf"{_NEAR_WORDS}behind\b", "behind", "open"),
         (r"(?:in between|between|amid|amidst|among|amongst)\b", "between", "open"),
-        (r"(?:inside of|inside|within|into|in)\b", "in", "open"),
-        (r"(?:upon|onto|on)\b", "on", "open"),
+        (r"(?:inside of|inside|within|in)\b", "in", "open"),
+        (rf"{_NEAR_WORDS}(?:atop|upon|onto|on)\b", "on", "open"),
         (r"(?:around|surrounding)\b", "around", "open"),
         (r"outside(?: of)?\b", "outside", "open"),
         (r"(?:across from|opposite)\b", "opposite", "open"),
@@ -83,7 +85,8 @@ def place_at(words: list[Word], i: int) -> Place | None:
         if found:
             groups = found.groupdict()
             length = found.group().count(" ") + 1
-            if words[i].text in ("right", "left") and length == 1:
-                return None
+            after = words[i + length] if i + length < len(words) else None
+            if form == "bare" and after and (after.is_noun or after.is_adjective):
+                return None  # "on the left shoe", "a lower shelf"
             return Place(predicate.format(**groups), form, length, groups.get("owner") or "")
     return None

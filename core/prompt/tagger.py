@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from functools import cache
 
-from .lexicon import COLOUR_NOUNS, COLOURS
+from .lexicon import COLOUR_NOUNS, COLOURS, HOMOGRAPHS, ING_NOUNS, POSTURE_VERBS, is_compound, singular
 from .scene import Span
 from .syntax import find_embeddings
 
@@ -120,33 +120,54 @@ def _tag(words: list[Word]) -> list[Word]:
 
 def _correct(words: list[Word]) -> list[Word]:
     """Mends tags that can't be right where they stand."""
-    result = list(words)
-    for i, word in enumerate(result):
-        before = result[i - 1] if i else None
-        after = result[i + 1] if i + 1 < len(result) else None
-        tag = word.tag
-        if tag == "UNC" and word.text.isalpha():
-            tag = "NN1"  # a word that HanTa has never seen is a name for a thing
-        elif word.text in COLOURS and word.tag[0] in "NVU" and after and (after.is_noun or after.is_adjective):
-            tag = "AJ0"
-        elif word.text in ("left", "right") and after and after.text == "of":
-            tag = "NN1"
-        result[i] = replace(word, tag=tag)
-        opens = before is not None and (before.tag in ("AT0", "DPS") or before.is_adjective or before.tag == "CRD")
-        ends = after is None or not (after.is_noun or after.is_adjective or after.tag in ("CRD", "GAP") or after.is_participle)
-        if not opens:
-            continue
-        if tag in ("VVB", "VVI", "VVZ") and _determined(result, i):
-            result[i] = replace(word, tag="NN1")  # "the stop sign", "a toast"
-        elif tag in ("AJ0", "AV0", "PRP") and before.tag in ("AT0", "DPS", "AJ0") and ends and _determined(result, i):
-            if word.text not in COLOURS or word.text in COLOUR_NOUNS:
-                result[i] = replace(word, tag="NN1") if tag == "AJ0" else word  # "the yellow remote"
+    words = [replace(word, tag="VVZ") if _is_posture(words, i) else word for i, word in enumerate(words)]
+    result: list[Word] = []
+    for i, word in enumerate(words):
+        after = words[i + 1] if i + 1 < len(words) else None
+        result.append(replace(word, tag=_corrected(word, result, after)))
     return result
 
 
-def _determined(words: list[Word], i: int) -> bool:
-    """Whether an article or possessive with only adjectives after it leads up to word i."""
-    i -= 1
-    while i >= 0 and words[i].is_adjective:
-        i -= 1
-    return i >= 0 and words[i].tag in ("AT0", "DPS")
+def _corrected(word: Word, before: list[Word], after: Word | None) -> str:
+    last = before[-1] if before else None
+    determined = _determined(before)
+    if word.tag == "UNC" and word.text.isalpha():
+        return "NN1"  # a word that HanTa has never seen is a name for a thing
+    if after and is_compound([word.text, after.text]):
+        return word.tag if word.is_adjective else "NN1"  # "stop sign"
+    if last and is_compound([last.text, word.text]):
+        return "NN1"
+    if word.text in COLOURS and word.tag[0] in "NVU" and after and (after.is_noun or after.tag == "AJ0"):
+        return "AJ0"
+    if word.text in ("left", "right") and after and after.text == "of":
+        return "NN1"
+    if word.is_noun and word.text.endswith("ing") and after and last and last.is_noun and (after.is_noun or after.is_determiner):
+        if singular(word.text) not in ING_NOUNS and not is_compound([word.text, after.text]):
+            return "VVG"  # "giraffe eating leaves"
+    if word.text in HOMOGRAPHS and not word.is_noun and not (after and (after.is_noun or after.is_determiner or after.is_adjective or after.tag in ("PNP", "VVI"))):
+        if last is None or last.is_adjective or last.is_determiner or last.is_noun or last.tag in ("PUN", "CJC", "PRP", "CRD"):
+            return "NN1"  # "white remote and clock"
+    if word.tag in ("VVB", "VVI", "VVZ") and determined and not (last and last.is_noun and word.tag != "VVI"):
+        return "NN1"  # "the stop sign", "a toast"
+    if word.tag == "AJ0" and last and (last.is_adjective or last.tag in ("AT0", "DPS")) and determined:
+        ends = after is None or after.tag in ("PUN", "CJC", "PRP", "PRF", "POS", "CJS", "DTQ") or after.is_verb
+        if ends and (word.text not in COLOURS or word.text in COLOUR_NOUNS):
+            return "NN1"  # "the yellow remote"
+    return word.tag
+
+
+def _is_posture(words: list[Word], i: int) -> bool:
+    """A verb of posture that was taken for a plural: "the deer stands tall"."""
+    if words[i].text not in POSTURE_VERBS or not words[i].is_noun or i == 0 or words[i - 1].tag in ("AT0", "DPS", "CRD", "CJC", "PUN"):
+        return False
+    return i + 1 == len(words) or words[i + 1].tag in ("PRP", "AV0", "AVP", "AJ0", "TO0", "PUN", "CJC", "ORD")
+
+
+def _determined(before: list[Word]) -> bool:
+    """Whether an article or possessive, and after it only words of the same noun phrase, end the words so far."""
+    for word in reversed(before):
+        if word.tag in ("AT0", "DPS"):
+            return True
+        if not (word.is_adjective or word.is_noun):
+            return False
+    return False

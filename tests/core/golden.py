@@ -9,10 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
-
 from prompt_fidelity.core.optimize import LatentOptimizer
 from prompt_fidelity.core.targets import Target, Targets
+from torch import Tensor
 
 FOLDER = Path(os.environ.get("GOLDEN_DIR") or Path(__file__).resolve().parent.parent / "golden")
 CHUNK = 77

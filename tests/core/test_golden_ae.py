@@ -26,7 +26,9 @@ def test_there_are_cases():
 def test_loss(name):
     case = load(name)
     hyper = case.hyper
-    method = AttendAndExcite(AttendAndExciteSettings(smoothing=hyper["smooth_attentions"], end_token_mode=hyper["normalize_eot"]))
+    method = AttendAndExcite(
+        AttendAndExciteSettings(smoothing=hyper["smooth_attentions"], end_token_mode=hyper["normalize_eot"])
+    )
     targets = targets_of(case)
     columns = method.competing_columns(targets)
     assert (columns[0], columns[-1] + 1) == (hyper["first_index"], hyper["end_index_exclusive"])

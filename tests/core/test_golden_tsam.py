@@ -36,7 +36,7 @@ def loop_settings(case, stop):
 def reference_order(case, result, targets):
     """Our evaluations as the published loop makes them: once more at the start of a refinement, and past the window."""
     losses, at = [], []
-    for step, latent in enumerate(result.latents):
+    for step in range(len(result.latents)):
         ours = result.losses_at(step)
         if not ours:
             before = result.latents[step - 1]

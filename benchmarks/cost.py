@@ -1,0 +1,219 @@
+"""What the methods cost: time and memory of one latent update against the published way, and whole pictures against plain sampling.
+
+    python3 dev.py run benchmarks/cost.py [--json] [--size 512] [--repeats 2]
+
+Every figure is a ratio of two things measured in this run. The update is measured on the SD1.5 architecture with random
+weights, in float32, through the host; whole pictures are drawn with the demo model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+
+from _pack import load_pack
+
+load_pack()
+
+import comfy.sample  # noqa: E402
+import comfy.supported_models  # noqa: E402
+import torch  # noqa: E402
+from prompt_fidelity.core.attention import MapMean, probabilities  # noqa: E402
+from prompt_fidelity.core.methods import METHODS  # noqa: E402
+from prompt_fidelity.core.targets import Target, Targets  # noqa: E402
+from prompt_fidelity.host.assemble import assemble_model  # noqa: E402
+from prompt_fidelity.host.demo_model import demo_card, load_demo_model  # noqa: E402
+from prompt_fidelity.host.grad import differentiable  # noqa: E402
+from prompt_fidelity.host.install import attach  # noqa: E402
+from prompt_fidelity.host.random_models import random_weights  # noqa: E402
+from prompt_fidelity.host.rows import KEY  # noqa: E402
+from prompt_fidelity.host.text import encode_with_targets  # noqa: E402
+from prompt_fidelity.host.unet import split_heads  # noqa: E402
+
+PROMPTS = ("a red ball and a blue ring", "a green bar and a yellow pole", "a blue ball and a red bar and a green ring")
+
+
+class SD15(comfy.supported_models.SD15):
+    """The published architecture: 860 M parameters."""
+
+    unet_config = {
+        "image_size": 32, "in_channels": 4, "out_channels": 4, "model_channels": 320, "channel_mult": [1, 2, 4, 4],
+        "num_res_blocks": [2, 2, 2, 2], "transformer_depth": [1, 1, 1, 1, 1, 1, 0, 0], "transformer_depth_middle": 1,
+        "transformer_depth_output": [1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0], "context_dim": 768, "use_linear_in_transformer": False,
+        "use_spatial_transformer": True, "use_temporal_attention": False, "legacy": False, "adm_in_channels": None,
+    }  # fmt: skip
+
+
+# Two objects of "a black car and a white clock", as the CLIP tokenizer places them.
+TARGETS = Targets(
+    "a black car and a white clock", (Target("car", "a black car", (3,)), Target("clock", "a white clock", (7,))), (),
+    (1, 2, 3, 4, 5, 6, 7), ("a", "black", "car", "and", "a", "white", "clock"), 77, 77,
+)  # fmt: skip
+
+
+def sd15():
+    """SD1.5 with seeded random weights, through the host's own classes."""
+    config = SD15(SD15.unet_config)
+    config.set_inference_dtype(torch.float32, None)
+    shapes = config.get_model({}, "", device="meta").diffusion_model
+    with torch.inference_mode():
+        return assemble_model(SD15(SD15.unet_config), random_weights(shapes, 0))
+
+
+class SavedBytes:
+    """Counts the bytes that autograd keeps for the backward pass: each storage once, weights left out."""
+
+    def __init__(self, network: torch.nn.Module):
+        self.weights = {weight.untyped_storage().data_ptr() for weight in network.parameters()}
+        self.storages: dict[int, int] = {}
+
+    def __enter__(self):
+        self.hooks = torch.autograd.graph.saved_tensors_hooks(self._note, lambda tensor: tensor)
+        self.hooks.__enter__()
+        return self
+
+    def __exit__(self, *error):
+        self.hooks.__exit__(*error)
+
+    def _note(self, tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in self.weights:
+            self.storages[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    @property
+    def total(self) -> int:
+        return sum(self.storages.values())
+
+
+def ours(model, conditioning, x) -> float:
+    """Seconds of one update, as the host's sampler sees it: one Euler step with Attend-and-Excite, no refinement."""
+    method = METHODS["attend_and_excite"]
+    settings = type(method().settings)(refine_steps=0, resolution="1/4")
+    with torch.inference_mode():
+        patched, record = attach(model, method(settings), TARGETS)
+        comfy.sample.sample(patched, x, 1, 1.0, "euler", "normal", conditioning, conditioning, torch.zeros_like(x), seed=0, disable_pbar=True)
+    assert record.updates == 1, "the update did not run"
+    return record.seconds
+
+
+def published(model, conditioning, x) -> float:
+    """Seconds of one update as the papers' code makes it: the whole network, with every layer's probabilities written out."""
+    network = model.model
+    method = METHODS["attend_and_excite"]()
+    mean = MapMean()
+    tokens = conditioning[0][0]
+
+    def explicit(func, q, k, v, heads, *args, transformer_options=None, **kwargs):
+        probs = probabilities(split_heads(q, heads), split_heads(k, heads))
+        h, w = transformer_options["activations_shape"][-2:]
+        if k.shape[1] == tokens.shape[1] and h * 4 == x.shape[-2] and transformer_options["block"][0] != "middle":
+            mean.add(probs, h, w)
+        return (probs @ split_heads(v, heads)).transpose(1, 2).flatten(2)
+
+    started = time.perf_counter()
+    with differentiable(network):
+        leaf = (x * 14.6).requires_grad_()
+        network.apply_model(leaf, torch.tensor([14.6]), c_crossattn=tokens.clone(), transformer_options={"optimized_attention_override": explicit})
+        loss = method.loss(mean.mean, TARGETS).per_image.sum()
+        torch.autograd.grad(loss, leaf)
+    return time.perf_counter() - started
+
+
+def plain_step(model, conditioning, x) -> float:
+    """Seconds of one sampling step with guidance: two rows through the network."""
+    started = time.perf_counter()
+    with torch.inference_mode():
+        comfy.sample.sample(model, x, 1, 7.0, "euler", "normal", conditioning, conditioning, torch.zeros_like(x), seed=0, disable_pbar=True)
+    return time.perf_counter() - started
+
+
+def update_costs(size: int, repeats: int) -> dict:
+    model = sd15()
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(1, 4, size // 8, size // 8, generator=generator)
+    conditioning = [[torch.randn(1, 77, 768, generator=generator), {KEY: TARGETS}]]
+    times: dict[str, list[float]] = {"ours": [], "published": [], "plain step": []}
+    saved: dict[str, int] = {}
+    for round_ in range(repeats + 1):
+        for name, run in (("ours", ours), ("published", published), ("plain step", plain_step)):
+            if round_ == 0 and name != "plain step":  # the counting round doubles as warm-up
+                with SavedBytes(model.model) as counter:
+                    run(model, conditioning, x)
+                saved[name] = counter.total
+            else:
+                times[name].append(run(model, conditioning, x))
+            print(f"  round {round_}: {name} {times[name][-1] if times[name] else 0:.1f} s", flush=True)
+    best = {name: min(values) for name, values in times.items()}
+    return {
+        "update_time_ratio": best["ours"] / best["published"],
+        "update_bytes_ratio": saved["ours"] / saved["published"],
+        "update_bytes": saved["ours"],
+        "published_bytes": saved["published"],
+        "update_per_plain_step": best["ours"] / best["plain step"],
+        "published_per_plain_step": best["published"] / best["plain step"],
+    }
+
+
+def picture_costs(repeats: int) -> dict:
+    """Whole pictures with the demo model: each method's time over plain sampling's, the median over prompts and seeds."""
+    with torch.inference_mode():
+        model, clip, _ = load_demo_model()
+    defaults = demo_card()["sampling"]
+    ratios: dict[str, list[float]] = {"record_only": [], **{name: [] for name in METHODS}}
+    calls: dict[str, list[int]] = {name: [] for name in METHODS}
+    for prompt in PROMPTS:
+        with torch.inference_mode():
+            positive, targets = encode_with_targets(clip, prompt)
+            negative = encode_with_targets(clip, "")[0]
+            variants = {"record_only": attach(model, METHODS["attend_and_excite"](), targets, strength=0.0)}
+            variants |= {name: attach(model, method(), targets) for name, method in METHODS.items()}
+
+        def draw(patched, seed: int) -> float:
+            noise = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(seed))
+            started = time.perf_counter()
+            with torch.inference_mode():
+                comfy.sample.sample(
+                    patched, noise, defaults["steps"], defaults["cfg"], defaults["sampler_name"], defaults["scheduler"],
+                    positive, negative, torch.zeros_like(noise), seed=seed, disable_pbar=True,
+                )  # fmt: skip
+            return time.perf_counter() - started
+
+        draw(model, 0)
+        for seed in range(repeats):
+            plain = draw(model, seed)
+            for name, (patched, record) in variants.items():
+                ratios[name].append(draw(patched, seed) / plain)
+                if name in calls:
+                    calls[name].append(record.evaluations)
+    return {
+        "picture_time_ratio": {name: statistics.median(values) for name, values in ratios.items()},
+        "extra_network_calls": {name: statistics.median(values) for name, values in calls.items()},
+        "picture_steps": defaults["steps"],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+    parser.add_argument("--size", type=int, default=512, help="picture side for the SD1.5 update, in pixels")
+    parser.add_argument("--repeats", type=int, default=2)
+    options = parser.parse_args()
+    print(f"One update on the SD1.5 architecture, {options.size} x {options.size}, float32, {torch.get_num_threads()} threads:", flush=True)
+    result = update_costs(options.size, options.repeats)
+    print(f"  time            {result['update_time_ratio']:.2f} x the published way's")
+    print(f"  kept for backward {result['update_bytes_ratio']:.2f} x ({result['update_bytes'] / 1e9:.2f} of {result['published_bytes'] / 1e9:.2f} GB)")
+    print(f"  one update takes {result['update_per_plain_step']:.2f} x a plain step with guidance (published way {result['published_per_plain_step']:.2f})")
+    print("Whole pictures with the demo model:", flush=True)
+    result |= picture_costs(max(options.repeats, 2))
+    for name, ratio in result["picture_time_ratio"].items():
+        extra = result["extra_network_calls"].get(name)
+        print(f"  {name:20s} {ratio:.2f} x plain" + (f", {extra:g} extra calls in {result['picture_steps']} steps" if extra is not None else ""))
+    if options.json:
+        print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""The main job in one go: the same prompts drawn plainly and with each method, on the real host, with the model that comes with the pack.
+
+    python3 dev.py demo
+
+Prints a table and writes side-by-side pictures to output/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+from _pack import ROOT, load_pack
+
+load_pack()
+
+import nodes as host  # noqa: E402
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from PIL import Image  # noqa: E402
+from prompt_fidelity.core import render  # noqa: E402
+from prompt_fidelity.core.methods import METHODS  # noqa: E402
+from prompt_fidelity.host.demo_model import demo_card  # noqa: E402
+from prompt_fidelity.nodes.apply import FidelityApply  # noqa: E402
+from prompt_fidelity.nodes.demo import FidelityLoadDemoModel  # noqa: E402
+from prompt_fidelity.nodes.maps import FidelityViewMaps  # noqa: E402
+from prompt_fidelity.nodes.targets import FidelityExtractTargets  # noqa: E402
+
+from tinyshapes import detector  # noqa: E402
+
+PROMPTS = ("a red ball and a blue ring", "a green bar and a yellow pole", "a blue ball and a red bar and a green ring")
+SIDE = 128
+
+
+def draw(model, vae, positive, negative, seed: int) -> tuple[torch.Tensor, float]:
+    """The host's KSampler and VAE Decode, with the demo model's own settings: a picture [1, H, W, 3], and its seconds."""
+    settings = demo_card()["sampling"]
+    latent = {"samples": torch.zeros(1, 4, SIDE // 8, SIDE // 8)}
+    started = time.perf_counter()
+    drawn = host.KSampler().sample(
+        model, seed, settings["steps"], settings["cfg"], settings["sampler_name"], settings["scheduler"], positive, negative, latent, 1.0
+    )[0]
+    return host.VAEDecode().decode(vae, drawn)[0], time.perf_counter() - started
+
+
+def drawn_right(picture: torch.Tensor, targets) -> str:
+    """How many of the prompt's objects the detector finds with their shape and colour, such as "1 of 2"."""
+    wanted = [(target.name, target.attributes[0].text) for target in targets.objects]
+    score = detector.score(detector.detect(picture[0].numpy()), wanted)
+    return f"{score.binding * len(wanted):.0f} of {len(wanted)}"
+
+
+def loss_change(record) -> str:
+    """The loss per target before and after, such as "ball 0.61→0.22  ring 0.48→0.22"."""
+    measured = record.measured()
+    if not measured:
+        return "no update"
+    before, after = measured[0].first[0], (measured[-1].after if measured[-1].after is not None else measured[-1].last)[0]
+    return "  ".join(f"{name} {b:.2f}→{a:.2f}" for name, b, a in zip(measured[-1].names, before, after, strict=True))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=2, help="pictures per prompt")
+    parser.add_argument("--out", type=Path, default=ROOT / "output")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    torch.set_grad_enabled(False)
+
+    print("Loading TinyShapes, a small model that comes with the pack and draws coloured shapes ...", flush=True)
+    with torch.inference_mode():
+        model, clip, vae = FidelityLoadDemoModel.execute().args
+        rows = [("prompt", "seed", "method", "loss per target, before→after", "right", "seconds", "× plain")]
+        for prompt in PROMPTS:
+            positive, targets, summary = FidelityExtractTargets.execute(clip, prompt).args
+            negative = FidelityExtractTargets.execute(clip, "").args[0]
+            print(f'\n"{prompt}": {summary.splitlines()[0]} {", ".join(target.phrase for target in targets.objects)}', flush=True)
+            pictures = []
+            for seed in range(options.seeds):
+                plain, plain_seconds = draw(model, vae, positive, negative, seed)
+                rows.append((prompt, str(seed), "plain", "", drawn_right(plain, targets), f"{plain_seconds:.1f}", "1.0"))
+                row = [("plain", plain[0])]
+                for name, method in METHODS.items():
+                    print(f"  seed {seed}: {method.title} ...", flush=True)
+                    patched, record = FidelityApply.execute(model, method(), targets, 1.0, 0.0, 1.0).args
+                    picture, seconds = draw(patched, vae, positive, negative, seed)
+                    rows.append((prompt, str(seed), name, loss_change(record), drawn_right(picture, targets), f"{seconds:.1f}", f"{seconds / plain_seconds:.1f}"))
+                    row.append((method.title, picture[0]))
+                overlays = FidelityViewMaps.execute(record, targets, picture, False).args[0]
+                row += [("", overlay) for overlay in overlays]
+                pictures.append(row)
+            path = options.out / f"demo_{prompt.replace(' ', '_')}.png"
+            save(render.side_by_side(pictures, titles=[f'"{prompt}", seed {seed}' for seed in range(options.seeds)]), path)
+            print(f"  wrote {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}", flush=True)
+    print()
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print('\n"right" counts the objects that a detector finds with the shape and colour of the prompt. benchmarks/fidelity.py measures that on many prompts.')
+
+
+def save(picture: torch.Tensor, path: Path) -> None:
+    Image.fromarray((picture[0] * 255).round().clamp(0, 255).numpy().astype(np.uint8)).save(path)
+
+
+if __name__ == "__main__":
+    main()

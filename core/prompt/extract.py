@@ -1,0 +1,57 @@
+"""Clean text -> scene, by the grammar alone."""
+
+from __future__ import annotations
+
+from .grammar import Reader, Thing
+from .scene import Scene, SceneAttribute, SceneObject, SceneRelation
+from .tagger import Word, sentences
+
+
+def extract(text: str) -> Scene:
+    """The objects that a prompt describes, their attributes and relations. `text` is clean (see `parse_weights`).
+
+    Never raises; a text without anything to draw gives a scene without objects.
+    """
+    reader = Reader()
+    for words in sentences(text):
+        reader.read(words)
+    if not reader.things:
+        reader.take_settings()
+    order = sorted(range(len(reader.things)), key=lambda i: reader.things[i].phrase.name[0].start)
+    place = {old: new for new, old in enumerate(order)}
+    return Scene(
+        text,
+        tuple(_object(text, reader.things[i]) for i in order),
+        tuple(SceneRelation(place[s], predicate, place[o]) for s, predicate, o in reader.relations),
+    )
+
+
+def _object(text: str, thing: Thing) -> SceneObject:
+    attributes = tuple(attribute_of(text, words) for words in thing.attributes)
+    return SceneObject(
+        spell(text, thing.phrase.name),
+        phrase_of(text, thing.phrase.name, thing.attributes),
+        tuple(word.span for word in thing.phrase.name),
+        attributes,
+        tuple(tuple(word.span for word in mention) for mention in thing.mentions),
+    )
+
+
+def attribute_of(text: str, words: list[Word]) -> SceneAttribute:
+    return SceneAttribute(spell(text, words), tuple(word.span for word in words))
+
+
+def spell(text: str, words: list[Word]) -> str:
+    """The words as the artist typed them."""
+    return " ".join(text[word.start : word.end] for word in words)
+
+
+def phrase_of(text: str, name: list[Word], attributes: list[list[Word]]) -> str:
+    """The name with its attributes, in the prompt's own order where they stand together ("cup of coffee")."""
+    before = [word for attribute in attributes for word in attribute if word.start < name[0].start]
+    after = [word for attribute in attributes for word in attribute if word.start > name[0].start]
+    if after and text[name[-1].end : after[0].start].strip() == "of":
+        name, after = [*name, *after], []
+        return " ".join([*(spell(text, [word]) for word in before), text[name[0].start : name[-1].end]])
+    # "the car is black": said after the name, but a black car all the same
+    return " ".join(spell(text, [word]) for word in [*before, *after, *name])

@@ -1,0 +1,174 @@
+import numpy as np
+import pytest
+import torch
+from prompt_fidelity.core.drawing import font, heat_colours, shortened
+from prompt_fidelity.core.methods.attend_and_excite import AttendAndExcite
+from prompt_fidelity.core.methods.t_sam import TSAM
+from prompt_fidelity.core.plot import ticks
+from prompt_fidelity.core.record import Record
+from prompt_fidelity.core.render import loss_plot, masks, overlays, side_by_side
+from toy import make_targets, sample
+
+
+def is_picture(image, *shape):
+    return tuple(image.shape) == shape and image.dtype == torch.float32 and image.min() >= 0 and image.max() <= 1
+
+
+def bright_spot(h=8, w=8, y=2, x=5):
+    maps = torch.full((1, 1, h, w), 0.01)
+    maps[0, 0, y, x] = 0.2
+    return maps
+
+
+@pytest.mark.parametrize(("height", "width"), [(128, 128), (1024, 768), (96, 400), (300, 64), (513, 511), (16, 16)])
+def test_overlays_at_any_size(height, width):
+    maps = torch.rand(2, 3, 9, 7)
+    pictures = overlays(
+        torch.rand(2, height, width, 3), maps, ["car", "a very long name of some target or other", "white (clock)"]
+    )
+    assert is_picture(pictures, 6, height, width, 3)
+
+
+def test_overlays_go_image_by_image_and_show_where():
+    images = torch.stack([torch.zeros(64, 64, 3), torch.ones(64, 64, 3)])
+    maps = torch.cat([bright_spot(y=5, x=1), bright_spot(y=5, x=6)]).expand(2, 1, 8, 8).repeat(1, 2, 1, 1)
+    pictures = overlays(images, maps, ["car", "clock"])
+    for i, x in enumerate((1, 1, 6, 6)):
+        hot, cold = pictures[i, 5 * 8 + 4, x * 8 + 4], pictures[i, 5 * 8 + 4, (7 - x) * 8 + 4]
+        assert (hot - hot.mean()).abs().sum() > (cold - cold.mean()).abs().sum(), "the hot spot has the stronger colour"
+        assert hot[0] > hot[2], "and a warm one"
+    assert not torch.equal(pictures[0], pictures[1]), "the names differ"
+    assert pictures[2].mean() > pictures[0].mean(), "the white image stays lighter"
+
+
+def test_labels_are_legible():
+    """White letters on a dark band, on a white and on a black picture, in small and large ones."""
+    for size in (128, 1024):
+        for shade in (0.0, 1.0):
+            picture = overlays(torch.full((1, size, size, 3), shade), torch.rand(1, 1, 8, 8), ["car"])[0]
+            band = picture[: max(size // 18, 12)].mean(-1)
+            assert band.max() > 0.9
+            assert band.quantile(0.3) < 0.35
+            letters = (band > 0.6).nonzero()
+            assert letters[:, 0].max() - letters[:, 0].min() >= max(size // 40, 6), "tall enough to read"
+
+
+def test_overlays_refuse_what_does_not_belong_together():
+    with pytest.raises(ValueError, match="maps of 2 image.* but 1 came in"):
+        overlays(torch.rand(1, 64, 64, 3), torch.rand(2, 1, 8, 8), ["car"])
+    with pytest.raises(ValueError, match="2 maps per image but 1 names"):
+        overlays(torch.rand(1, 64, 64, 3), torch.rand(1, 2, 8, 8), ["car"])
+
+
+def test_no_targets_make_no_pictures():
+    assert overlays(torch.rand(2, 64, 48, 3), torch.rand(2, 0, 8, 8), []).shape == (0, 64, 48, 3)
+    assert masks(torch.rand(2, 0, 8, 8), (64, 48)).shape == (0, 64, 48)
+
+
+@pytest.mark.parametrize(("h", "w"), [(8, 8), (5, 13), (1, 7), (1, 1)])
+def test_masks_span_zero_to_one(h, w):
+    result = masks(torch.rand(2, 3, h, w) * 0.02 + 0.4, (60, 44))
+    assert result.shape == (6, 60, 44)
+    assert result.min() >= 0 and result.max() <= 1
+    if h * w > 1:
+        assert (result.amax((1, 2)) > 0.9).all() and (result.amin((1, 2)) < 0.1).all()
+
+
+def test_masks_are_where_the_map_is():
+    mask = masks(bright_spot(y=2, x=5), (80, 80))[0]
+    y, x = divmod(int(mask.argmax()), 80)
+    assert (y // 10, x // 10) == (2, 5)
+    assert mask[60:, :30].max() < 0.05
+    assert not masks(torch.full((1, 1, 8, 8), 0.3), (80, 80)).any(), "a flat map is no mask"
+
+
+def test_heat_colours_rise_evenly_in_lightness():
+    colours = heat_colours(torch.linspace(0, 1, 64))
+    linear = torch.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
+    luminance = linear @ torch.tensor([0.2126, 0.7152, 0.0722])
+    lightness = luminance.clamp_min(1e-6) ** (1 / 3)
+    steps = lightness.diff()
+    assert (steps > 0).all()
+    assert steps.max() < 2.5 * steps.mean()
+
+
+@pytest.mark.parametrize(
+    ("method", "batch", "steps"), [(TSAM, 1, 10), (AttendAndExcite, 3, 25), (TSAM, 1, 1), (TSAM, 1, 2)]
+)
+def test_loss_plot_draws_a_line_per_target(method, batch, steps):
+    record = sample(method(), batch=batch, steps=steps)
+    picture = loss_plot(record)
+    assert is_picture(picture, 1, 540, 960, 3)
+    for t in range(len(record.steps[0].names)):
+        assert near(picture, LINES[t]) > 20
+
+
+def test_loss_plot_size_and_line_height_follow_the_data():
+    """A loss that falls to nothing ends at the axis; the line of one that stays does not."""
+    record = sample(AttendAndExcite(), steps=20)
+    for entry in record.steps:
+        share = 1 - entry.index / (len(record.steps) - 1)
+        entry.first = entry.last = torch.tensor([[share, 1.0]])
+        entry.after = None
+    picture = loss_plot(record, width=800, height=400)
+    assert is_picture(picture, 1, 400, 800, 3)
+    falling, staying = ((picture[0] - torch.tensor(colour)).abs().sum(-1) < 0.4 for colour in LINES[:2])
+    ys = [float(falling[:, x].nonzero().float().mean()) for x in (150, 350, 550)]
+    assert ys[0] < ys[1] < ys[2]
+    rows = staying[:, 60:600].nonzero()[:, 0]
+    assert rows.max() - rows.min() < 12
+
+
+LINES = [np.array(rgb) / 255 for rgb in ((0, 114, 178), (213, 94, 0), (0, 158, 115))]
+
+
+def near(picture, colour):
+    return int(((picture[0] - torch.tensor(colour)).abs().sum(-1) < 0.1).sum())
+
+
+def test_loss_plot_says_so_when_there_is_nothing_to_draw():
+    for record in (Record(), sample(TSAM(), strength=0.0)):
+        picture = loss_plot(record)
+        assert is_picture(picture, 1, 540, 960, 3)
+        assert picture.min() < 0.4, "there is text"
+        assert all(near(picture, colour) == 0 for colour in LINES)
+
+
+def test_loss_plot_of_negative_huge_and_twin_targets():
+    twin = make_targets((make_targets().objects[0],) * 2)
+    record = sample(AttendAndExcite(), targets=twin)
+    for scale in (-5.0, 1e4, 0.0):
+        for entry in record.steps:
+            entry.first = entry.last = torch.full((1, 2), scale)
+        assert is_picture(loss_plot(record), 1, 540, 960, 3)
+    assert near(loss_plot(record), LINES[1]) > 20, "two targets of one name have a line each"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0, 1, [0, 0.2, 0.4, 0.6, 0.8, 1.0]),
+        (0, 0.031, [0, 0.01, 0.02, 0.03]),
+        (-3, 61, [0, 20, 40, 60]),
+        (0.63, 0.67, [0.63, 0.64, 0.65, 0.66, 0.67]),
+    ],
+)
+def test_ticks_are_round(low, high, expected):
+    assert ticks(low, high) == pytest.approx(expected)
+
+
+def test_side_by_side():
+    row = [("plain", torch.zeros(64, 64, 3)), ("T-SAM", torch.ones(64, 96, 3))]
+    sheet = side_by_side([row, row[:1]], ["a black car", "a very long prompt " * 30], height=128)
+    assert is_picture(sheet, 1, *sheet.shape[1:])
+    assert sheet.shape[1] > 2 * 128 and sheet.shape[2] >= 128 + 192
+    assert (sheet[0] == 0).all(-1).sum() >= 2 * 128 * 128 * 0.95, "both black pictures are there at full height"
+    assert side_by_side([]).shape[-1] == 3
+
+
+def test_text_is_cut_to_its_room():
+    face = font(16)
+    assert shortened("car", face, 200) == "car"
+    cut = shortened("a very long name of a target", face, 80)
+    assert cut.endswith("…") and face.getlength(cut) <= 80
+    assert shortened("car", face, 1) == ""

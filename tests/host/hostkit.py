@@ -1,0 +1,63 @@
+"""What the host tests share: small models of every family, a prompt with two objects, and the host's own sampling."""
+
+import functools
+
+import comfy.sample
+import comfy.samplers
+import torch
+from prompt_fidelity.core.methods import METHODS
+from prompt_fidelity.host.install import attach
+from prompt_fidelity.host.random_models import load_random_model
+from prompt_fidelity.host.text import encode_with_targets
+
+FAMILIES = ("sd1", "sd2", "sdxl")
+PROMPT = "a black car and a white clock"
+
+
+@functools.cache
+def models(family: str, dtype: torch.dtype = torch.float32):
+    """(model, clip, vae) of a family, loaded once, under inference mode as in the host."""
+    with torch.inference_mode():
+        return load_random_model(family, dtype=dtype)
+
+
+@functools.cache
+def encoded(family: str, text: str = PROMPT, words: str = ""):
+    """(conditioning, targets) of a prompt."""
+    with torch.inference_mode():
+        return encode_with_targets(models(family)[1], text, words)
+
+
+def noise(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def sample(
+    model, family: str = "sd1", *, start=None, positive=None, size=(1, 4, 16, 16), steps=6, cfg=5.0, sampler="euler", scheduler="normal", latent=None, seed=3, **more
+) -> torch.Tensor:
+    """The latent that the host's KSampler draws, from the noise `start` or one made from `seed`."""
+    start = noise(*size, seed=seed) if start is None else start
+    with torch.inference_mode():
+        positive = encoded(family)[0] if positive is None else positive
+        negative = encoded(family, "")[0]
+        latent = torch.zeros_like(start) if latent is None else latent
+        return comfy.sample.sample(
+            model, start, steps, cfg, sampler, scheduler, positive, negative, latent, seed=seed, disable_pbar=True, **more
+        )
+
+
+def patched(family: str = "sd1", method: str = "attend_and_excite", preset: str | None = None, targets=None, **options):
+    """(model with the method attached, record)."""
+    chosen = METHODS[method]
+    settings = chosen.PRESETS[preset] if preset else None
+    with torch.inference_mode():
+        return attach(models(family)[0], chosen(settings), encoded(family)[1] if targets is None else targets, **options)
+
+
+def fingerprint(model) -> list:
+    """Everything that a run could leave behind on a model: weights (identity, version and sum) and options."""
+    network = model.model
+    return [(name, id(p), float(p.double().sum())) for name, p in network.named_parameters()] + [
+        sorted(model.model_options.get("transformer_options", {})),
+        [hook for module in network.modules() for hook in (*module._forward_hooks, *module._forward_pre_hooks)],
+    ]

@@ -1,0 +1,148 @@
+"""The real server as a process of its own, with the pack in it: what an artist runs, driven over HTTP and websocket."""
+
+import asyncio
+import ctypes
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from prompt_fidelity.tools.server import pack_name, private_base, server_arguments
+
+START_SECONDS = 120
+
+
+@dataclass
+class Run:
+    """One executed prompt: its id, the messages that came over the websocket, and each node's outputs for the page."""
+
+    prompt_id: str
+    messages: list[dict]
+    outputs: dict[str, dict] = field(default_factory=dict)
+
+    def of(self, kind: str) -> list[dict]:
+        return [message["data"] for message in self.messages if message["type"] == kind]
+
+
+class Server:
+    """Talks to a server that is up."""
+
+    def __init__(self, port: int, log: Path) -> None:
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
+        self.log = log
+
+    def get(self, path: str) -> bytes:
+        with urllib.request.urlopen(self.url + path, timeout=30) as answer:
+            return answer.read()
+
+    def get_json(self, path: str):
+        return json.loads(self.get(path))
+
+    def status(self, path: str) -> int:
+        try:
+            with urllib.request.urlopen(self.url + path, timeout=30) as answer:
+                return answer.status
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    def run(self, prompt: dict, timeout: float = 120, workflow: dict | None = None) -> Run:
+        """Queue a prompt (API format) and follow it to its end. Raises AssertionError with the host's own words."""
+        return asyncio.run(asyncio.wait_for(self._run(prompt, workflow), timeout))
+
+    async def _run(self, prompt: dict, workflow: dict | None) -> Run:
+        import aiohttp
+
+        body = {"prompt": prompt, "client_id": "test", "extra_data": {"extra_pnginfo": {"workflow": workflow}}}
+        async with aiohttp.ClientSession(self.url) as session, session.ws_connect("/ws?clientId=test") as socket_:
+            async with session.post("/prompt", json=body) as answer:
+                reply = await answer.json()
+            assert answer.status == 200, f"the server refused the prompt: {json.dumps(reply, indent=1)}"
+            run = Run(reply["prompt_id"], [])
+            async for message in socket_:
+                if message.type != aiohttp.WSMsgType.TEXT:
+                    continue  # pictures of previews
+                run.messages.append(json.loads(message.data))
+                kind, data = run.messages[-1]["type"], run.messages[-1].get("data", {})
+                if data.get("prompt_id") != run.prompt_id:
+                    continue
+                assert kind not in ("execution_error", "execution_interrupted"), describe(data)
+                if kind == "execution_success":
+                    break
+            async with session.get(f"/history/{run.prompt_id}") as answer:
+                run.outputs = (await answer.json())[run.prompt_id]["outputs"]
+        return run
+
+    def image(self, entry: dict) -> bytes:
+        """The file that an output's entry {filename, subfolder, type} names."""
+        return self.get(f"/view?filename={entry['filename']}&subfolder={entry['subfolder']}&type={entry['type']}")
+
+
+def describe(error: dict) -> str:
+    where = f"{error.get('node_type')} (node {error.get('node_id')})"
+    return f"{where}: {error.get('exception_message')}\n{''.join(error.get('traceback') or [])}"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def end_with_parent() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: no server is left when the tests are killed
+
+
+def start(host: Path, folder: Path) -> tuple[subprocess.Popen, Server]:
+    """Start a server that writes only below `folder`, and wait until it answers. Raises AssertionError with its log."""
+    port, log = free_port(), folder / "server.log"
+    base = private_base(folder / "base", host)
+    command = [sys.executable, *server_arguments(host, base, folder / "output", port, cpu=True)]
+    (folder / "output").mkdir()
+    with open(log, "w") as out:
+        process = subprocess.Popen(
+            command, stdout=out, stderr=subprocess.STDOUT, cwd=folder, preexec_fn=end_with_parent if os.name == "posix" else None
+        )
+    server = Server(port, log)
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            server.get("/queue")
+            return process, server
+        except OSError:
+            time.sleep(0.2)
+    stop(process)
+    raise AssertionError(f"the server did not start:\n{log.read_text()[-6000:]}")
+
+
+def stop(process: subprocess.Popen) -> None:
+    process.terminate()
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A running server with the pack in it, shared by all tests of a session."""
+    host = os.environ.get("COMFYUI_PATH")
+    if not host:
+        pytest.exit("These tests start the real ComfyUI; COMFYUI_PATH does not name one. Run `python3 dev.py test`.", 4)
+    process, running = start(Path(host), tmp_path_factory.mktemp("server"))
+    yield running
+    stop(process)
+
+
+__all__ = ["Run", "Server", "pack_name", "server"]

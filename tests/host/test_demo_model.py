@@ -1,0 +1,116 @@
+"""TinyShapes: its container, its VAE, and that it draws what it is asked for."""
+
+import sys
+from pathlib import Path
+
+import comfy.model_patcher
+import comfy.sd
+import comfy.supported_models
+import numpy as np
+import pytest
+import torch
+from prompt_fidelity.host import demo_model
+from prompt_fidelity.host.errors import HostError
+from prompt_fidelity.host.mean_vae import block_mean_vae, pictures_to_latents
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
+
+from tinyshapes import data, detector, evaluate, model  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    with torch.inference_mode():
+        return demo_model.load_demo_model()
+
+
+@pytest.fixture(scope="module")
+def pictures() -> torch.Tensor:
+    rng = np.random.default_rng(0)
+    return torch.from_numpy(np.stack([data.render(data.sample(rng, (0.2, 0.4, 0.4), 0.0)[0]) for _ in range(12)]))
+
+
+def test_it_is_made_of_the_hosts_own_classes(loaded):
+    patcher, clip, vae = loaded
+    assert type(patcher) is comfy.model_patcher.ModelPatcher
+    assert isinstance(clip, comfy.sd.CLIP) and isinstance(vae, comfy.sd.VAE)
+    assert isinstance(patcher.model.model_config, comfy.supported_models.SD15)
+
+
+def test_the_weights_are_small_and_finite(loaded):
+    assert sum(path.stat().st_size for path in demo_model.ASSETS.glob("tinyshapes*")) <= 20_000_000
+    for part in (loaded[0].model, loaded[1].cond_stage_model, loaded[2].first_stage_model):
+        assert all(parameter.isfinite().all() for parameter in part.parameters())
+
+
+def test_the_card_says_how_to_sample_and_how_it_was_made():
+    card = demo_model.demo_card()
+    assert set(card["sampling"]) == {"steps", "cfg", "sampler", "scheduler", "width", "height"}
+    assert card["vocabulary"] == {"nouns": list(data.NOUNS), "colours": list(data.COLOURS), "relations": list(data.RELATIONS)}
+    assert len(data.NOUNS) >= 6 and len(data.COLOURS) >= 6
+    assert card["unet"] == demo_model.UNET_CONFIG and card["text_encoder"] == demo_model.CLIP_CONFIG
+    assert card["trained_samples"] == card["trained_steps"] * int(card["recipe"]["batch"])
+
+
+def test_loading_leaves_the_hosts_table_of_models_alone():
+    before = list(comfy.supported_models.models)
+    demo_model.load_demo_model()
+    assert comfy.supported_models.models == before
+
+
+def test_missing_weights_are_an_error_that_says_what_to_do(tmp_path):
+    with pytest.raises(HostError, match="train.py"):
+        demo_model.load_demo_model(tmp_path / "none.safetensors")
+
+
+def test_prompts_take_16_positions_and_long_ones_another_16(loaded):
+    clip = loaded[1]
+    for text, positions in (("", 16), ("a red ball, a blue ring and a white cup", 16), ("a red ball and " * 4, 32)):
+        encoded = clip.encode_from_tokens_scheduled(clip.tokenize(text))
+        assert encoded[0][0].shape == (1, positions, demo_model.CLIP_CONFIG["hidden_size"])
+
+
+def test_the_host_encodes_text_as_it_was_trained(loaded):
+    clip = loaded[1]
+    stored = demo_model.comfy.utils.load_torch_file(str(demo_model.WEIGHTS), safe_load=True)
+    vocabulary = stored[demo_model.TOKEN_IDS].tolist()
+    trained = model.TinyShapes(demo_model.UNET_CONFIG, demo_model.CLIP_CONFIG, vocabulary)
+    weights = {"text." + name.removeprefix("clip_l.transformer."): value
+               for name, value in demo_model._text_weights(stored).items() if name.startswith("clip_l.transformer.text_model")}  # fmt: skip
+    weights["text." + demo_model.TOKEN_TABLE.removeprefix("transformer.")] = stored[demo_model.TOKEN_ROWS].float()
+    missing, unexpected = trained.load_state_dict(weights, strict=False)
+    assert not unexpected and all(name.startswith("unet.") for name in missing)
+    caption = "a red ball to the left of a blue ring"
+    rows = model.rows_of([caption], clip.tokenizer, vocabulary)
+    assert torch.allclose(trained.encode(rows), clip.encode_from_tokens(clip.tokenize(caption)), atol=2e-4)
+
+
+def test_the_vae_encodes_block_means(pictures):
+    with torch.inference_mode():
+        latents = block_mean_vae().encode(pictures) * comfy.supported_models.SD15.latent_format().scale_factor
+    assert torch.allclose(latents, pictures_to_latents(pictures), atol=1e-4)
+
+
+def test_the_vae_returns_pictures_the_detector_reads_as_before(pictures):
+    vae = block_mean_vae()
+    with torch.inference_mode():
+        decoded = vae.decode(vae.encode(pictures)).numpy()
+    for before, after in zip(pictures.numpy(), decoded):
+        names = [[(item.noun, item.colour) for item in detector.detect(picture)] for picture in (before, after)]
+        assert names[0] == names[1]
+        assert abs(before - after).mean() < 0.03
+
+
+def test_one_object_is_drawn_as_asked(loaded):
+    sampling = demo_model.demo_card()["sampling"]
+    with torch.inference_mode():
+        figures, _ = evaluate.evaluate(objects=1, count=16, sampling=sampling, loaded=loaded)
+    assert figures["success"] >= 0.85
+    assert figures["peak_inside"] >= 0.8 > 3 * figures["peak_chance"] / 2
+
+
+def test_two_objects_leave_something_to_repair(loaded):
+    sampling = demo_model.demo_card()["sampling"]
+    with torch.inference_mode():
+        figures, _ = evaluate.evaluate(objects=2, count=32, sampling=sampling, loaded=loaded)
+    assert 0.2 <= figures["success"] <= 0.8

@@ -1,0 +1,103 @@
+"""The nodes as a contract: workflows store widget values by position, so ids, names and order only ever grow."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+import torch
+from comfy_api.latest import io
+from hostkit import PROMPT, models
+from prompt_fidelity import comfy_entrypoint
+from prompt_fidelity.core.methods import METHODS
+from prompt_fidelity.nodes import NODES
+from prompt_fidelity.nodes.apply import FidelityApply
+from prompt_fidelity.nodes.maps import FidelityViewMaps
+from prompt_fidelity.nodes.methods import FidelitySelectMethod
+from prompt_fidelity.nodes.targets import FidelityExtractTargets
+
+ROOT = Path(__file__).resolve().parents[2]
+
+CONTRACT = {
+    "FidelityExtractTargets": (["clip", "text", "words"], ["CONDITIONING", "FIDELITY_TARGETS", "STRING"]),
+    "FidelitySelectMethod": (["method"], ["FIDELITY_METHOD"]),
+    "FidelityApply": (["model", "method", "targets", "strength", "start_percent", "end_percent"], ["MODEL", "FIDELITY_RECORD"]),
+    "FidelityViewMaps": (["record", "targets", "image", "attributes"], ["IMAGE", "MASK", "IMAGE", "STRING"]),
+    "FidelityLoadDemoModel": ([], ["MODEL", "CLIP", "VAE"]),
+}
+PRESETS = {"t_sam": ["repo", "paper", "paper-free"], "attend_and_excite": ["sd1", "sd2"]}
+
+
+def test_the_extension_offers_every_node():
+    extension = asyncio.run(comfy_entrypoint())
+    assert asyncio.run(extension.get_node_list()) == NODES
+    assert {node.define_schema().node_id for node in NODES} == set(CONTRACT)
+
+
+@pytest.mark.parametrize("node", NODES, ids=lambda node: node.__name__)
+def test_ids_inputs_and_outputs_keep_their_names_and_order(node):
+    schema = node.GET_SCHEMA()
+    inputs, outputs = CONTRACT[schema.node_id]
+    assert [one.id for one in schema.inputs][: len(inputs)] == inputs
+    assert [one.io_type for one in schema.outputs][: len(outputs)] == outputs
+
+
+@pytest.mark.parametrize("node", NODES, ids=lambda node: node.__name__)
+def test_everything_is_explained(node):
+    schema = node.GET_SCHEMA()
+    assert schema.category == "Prompt Fidelity" and len(schema.description) > 40
+    assert all(one.tooltip for one in schema.inputs)
+    assert all(one.tooltip for one in schema.outputs) or schema.node_id == "FidelityLoadDemoModel"
+    page = ROOT / "web" / "docs" / f"{schema.node_id}.md"
+    text = page.read_text()
+    assert all(f"`{one.id}`" in text or one.display_name and f"**{one.display_name}**" in text for one in schema.inputs), page
+
+
+def test_every_method_and_preset_can_be_chosen():
+    method = FidelitySelectMethod.GET_SCHEMA().inputs[0]
+    assert [option.key for option in method.options] == list(METHODS)
+    for option in method.options:
+        presets = [preset.key for preset in option.inputs[0].options]
+        assert presets == [*PRESETS[option.key], "custom"]
+        for preset in presets[:-1]:
+            (chosen,) = FidelitySelectMethod.execute({"method": option.key, "preset": {"preset": preset}}).args
+            assert chosen.preset == preset
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_custom_settings_start_from_the_first_preset_and_can_be_changed(name):
+    option = next(option for option in FidelitySelectMethod.GET_SCHEMA().inputs[0].options if option.key == name)
+    custom = option.inputs[0].options[-1]
+    values = {widget.id: widget.default for widget in custom.inputs}
+    (same,) = FidelitySelectMethod.execute({"method": name, "preset": {"preset": "custom", **values}}).args
+    assert same.settings == METHODS[name]().settings
+    values |= {"step_size": 7.0, "refine_at": "0.1; 0.3"}
+    (changed,) = FidelitySelectMethod.execute({"method": name, "preset": {"preset": "custom", **values}}).args
+    assert changed.preset == "custom" and changed.settings.step_size == 7.0 and changed.settings.refine_at == (0.1, 0.3)
+    with pytest.raises(ValueError, match="refine at.*numbers"):
+        FidelitySelectMethod.execute({"method": name, "preset": {"preset": "custom", **values, "refine_at": "early"}})
+
+
+def test_the_chain_from_prompt_to_report():
+    from nodes import KSampler, VAEDecode
+
+    model, clip, vae = models("sd1")
+    with torch.inference_mode():
+        positive, targets, summary = FidelityExtractTargets.execute(clip, PROMPT).args
+        negative = FidelityExtractTargets.execute(clip, "").args[0]
+        (method,) = FidelitySelectMethod.execute({"method": "t_sam", "preset": {"preset": "repo"}}).args
+        patched, record = FidelityApply.execute(model, method, targets, 1.0, 0.0, 1.0).args
+        latent = KSampler().sample(patched, 1, 6, 5.0, "euler", "normal", positive, negative, {"samples": torch.zeros(2, 4, 16, 24)}, 1.0)[0]
+        image = VAEDecode().decode(vae, latent)[0]
+        result = FidelityViewMaps.execute(record, targets, image, False)
+        overlay, masks, plot, report = result.args
+    assert "car" in summary and "clock" in summary
+    assert overlay.shape == (4, *image.shape[1:]) and masks.shape == overlay.shape[:3]
+    assert 0 <= float(masks.min()) and float(masks.max()) <= 1
+    assert plot.ndim == 4 and plot.shape[0] == 1 and float(plot.std()) > 0
+    assert "T-SAM" in report and "→" in report
+
+
+def test_targets_are_a_wire_of_our_own():
+    assert isinstance(FidelityApply.GET_SCHEMA().inputs[2], io.Custom("FIDELITY_TARGETS").Input)
+
+

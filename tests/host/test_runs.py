@@ -1,0 +1,235 @@
+"""What an artist may rely on, in real sampling runs of the host."""
+
+import comfy.model_management
+import comfy.samplers
+import pytest
+import torch
+from comfy_extras import nodes_custom_sampler
+from hostkit import FAMILIES, encoded, fingerprint, models, noise, patched, sample
+from prompt_fidelity.core.methods import METHODS
+from prompt_fidelity.host.text import encode_with_targets
+
+every_family = pytest.mark.parametrize("family", FAMILIES)
+every_method = pytest.mark.parametrize("method", METHODS)
+
+
+@every_family
+@every_method
+def test_moves_the_picture_lowers_the_loss_and_leaves_no_trace(family, method):
+    model = models(family)[0]
+    before, plain = fingerprint(model), sample(model, family)
+    controlled, record = patched(family, method)
+    drawn = sample(controlled, family)
+    assert torch.isfinite(drawn).all() and not torch.equal(drawn, plain)
+    first, last = record.steps[0].totals[0], record.steps[0].after if len(record.steps) == 1 else record.steps[-1].totals[-1]
+    assert float(last.max()) < float(first.max())
+    assert fingerprint(model) == before
+    assert torch.equal(sample(model, family), plain)
+
+
+@every_family
+@every_method
+@pytest.mark.parametrize("sampler", ["euler", "heun", "dpmpp_2m_sde"])
+def test_strength_zero_is_bit_identical_and_still_records(family, method, sampler):
+    controlled, record = patched(family, method, strength=0.0)
+    assert torch.equal(sample(controlled, family, sampler=sampler), sample(models(family)[0], family, sampler=sampler))
+    assert record.maps.steps == 6 and record.updates == 0
+
+
+@every_method
+def test_a_seed_reproduces_its_picture(method):
+    controlled, _ = patched(method=method)
+    once = sample(controlled)
+    assert torch.equal(sample(controlled), once)
+    assert torch.equal(sample(patched(method=method)[0]), once)
+
+
+@every_method
+@pytest.mark.parametrize("cfg", [1.0, 5.0])
+def test_images_of_a_batch_equal_the_same_images_drawn_singly(method, cfg):
+    starts = noise(3, 4, 16, 24)
+    controlled, _ = patched(method=method)
+    differences = {}
+    for name, model in (("plain", models("sd1")[0]), ("ours", controlled)):
+        batch = sample(model, start=starts, cfg=cfg)
+        singles = torch.cat([sample(model, start=starts[i : i + 1], cfg=cfg) for i in range(3)])
+        differences[name] = float((batch - singles).abs().max() / singles.std())
+    assert differences["ours"] <= max(20 * differences["plain"], 1e-3)
+
+
+@every_family
+@pytest.mark.parametrize("size", [(1, 4, 27, 32), (1, 4, 16, 40), (2, 4, 13, 9)])
+def test_any_aspect_ratio_and_odd_sizes(family, size):
+    controlled, record = patched(family, "t_sam")
+    assert torch.isfinite(sample(controlled, family, size=size)).all()
+    assert record.updates > 0
+    _, _, h, w = record.maps.mean.shape
+    assert h / w == pytest.approx(size[2] / size[3], rel=0.15)
+
+
+def test_cfg_one_runs_without_a_negative():
+    controlled, record = patched()
+    assert not torch.equal(sample(controlled, cfg=1.0), sample(models("sd1")[0], cfg=1.0))
+    assert record.maps.steps == 6
+
+
+def test_start_and_end_percent_choose_the_steps():
+    _, everything = run_recorded(steps=20)
+    _, late = run_recorded(steps=20, start=0.2)
+    _, early = run_recorded(steps=20, end=0.2)
+    assert [e.progress for e in everything.steps] == sorted(e.progress for e in early.steps + late.steps)
+    assert max(e.progress for e in early.steps) < 0.2 <= min(e.progress for e in late.steps)
+    assert 0.45 < max(e.progress for e in everything.steps) < 0.5
+
+
+def run_recorded(*, steps=6, denoise=None, **options):
+    controlled, record = patched(method="attend_and_excite", **options)
+    more = {} if denoise is None else {"denoise": denoise, "latent": noise(1, 4, 16, 16, seed=9)}
+    return sample(controlled, steps=steps, **more), record
+
+
+def test_image_to_image_is_guided_in_the_part_of_the_window_that_it_samples():
+    _, record = run_recorded(steps=10, denoise=0.7)
+    assert record.steps and min(e.progress for e in record.steps) >= 0.29
+    _, nothing = run_recorded(steps=10, denoise=0.3)
+    assert not nothing.steps
+
+
+def test_inpainting_moves_only_what_is_drawn_anew():
+    mask = torch.zeros(1, 1, 16, 16)
+    mask[..., 8:] = 1.0
+    latent = noise(1, 4, 16, 16, seed=4)
+    controlled, record = patched(method="t_sam", preset="paper")
+    plain = sample(models("sd1")[0], latent=latent, noise_mask=mask)
+    drawn = sample(controlled, latent=latent, noise_mask=mask)
+    torch.testing.assert_close(drawn[..., :8], plain[..., :8])
+    assert (drawn[..., 8:] - plain[..., 8:]).abs().max() > 1e-3 * plain.std()
+    assert record.updates > 0
+
+
+def test_a_move_reaches_the_solver_through_a_mask_as_without_one():
+    everywhere = torch.ones(1, 1, 16, 16)
+    controlled, _ = patched(method="t_sam", preset="paper")
+    torch.testing.assert_close(sample(controlled, noise_mask=everywhere), sample(controlled), rtol=1e-4, atol=1e-3)
+
+
+def test_two_prompts_in_the_queue_do_not_know_of_each_other():
+    other_conditioning, other_targets = encoded("sd1", "a red ball next to a blue vase")
+    first, _ = patched()
+    second, _ = patched(targets=other_targets)
+    alone = sample(first)
+    sample(second, positive=other_conditioning)
+    assert torch.equal(sample(first), alone)
+
+
+def test_a_prompt_and_its_negative_of_unequal_length():
+    long = ", ".join(["a black car and a white clock in front of an old brick house"] * 6)
+    conditioning, targets = encoded("sd1", long)
+    assert targets.length == 154
+    for method in METHODS:
+        controlled, record = patched(method=method, targets=targets)
+        assert torch.isfinite(sample(controlled, positive=conditioning)).all()
+        assert record.updates > 0 and record.maps.steps == 6
+
+
+def test_weighted_words_keep_their_place():
+    conditioning, targets = encoded("sd1", "a (black car:1.3) and a [white] clock")
+    assert [target.positions for target in targets.objects] == [target.positions for target in encoded("sd1")[1].objects]
+    controlled, record = patched(targets=targets)
+    sample(controlled, positive=conditioning)
+    assert record.updates > 0
+
+
+class Stop(Exception):
+    pass
+
+
+@pytest.mark.parametrize("after", [1, 4, 9])
+def test_an_exception_in_the_network_leaves_the_model_clean(after):
+    model = models("sd1")[0]
+    before, plain = fingerprint(model), sample(model)
+    controlled, record = patched()
+    unbroken = sample(controlled)
+    calls = 0
+
+    def fail(module, args):
+        nonlocal calls
+        calls += 1
+        if calls == after:
+            raise Stop
+
+    handle = model.model.diffusion_model.register_forward_pre_hook(fail)
+    with pytest.raises(Stop):
+        sample(controlled)
+    handle.remove()
+    assert record.interrupted
+    assert fingerprint(model) == before and not torch.is_grad_enabled() or torch.is_grad_enabled()
+    assert torch.equal(sample(model), plain)
+    assert torch.equal(sample(controlled), unbroken)
+
+
+def test_interruption_stops_within_one_network_call_and_the_next_run_is_clean():
+    model = models("sd1")[0]
+    controlled, record = patched()
+    unbroken, calls = sample(controlled), 0
+
+    def interrupt(module, args):
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            comfy.model_management.interrupt_current_processing()
+
+    handle = model.model.diffusion_model.register_forward_pre_hook(interrupt)
+    with pytest.raises(comfy.model_management.InterruptProcessingException):
+        sample(controlled)
+    handle.remove()
+    assert calls == 3 and record.interrupted
+    assert torch.equal(sample(controlled), unbroken)
+
+
+def advanced(model, guider_of, family="sd1", steps=6):
+    """SamplerCustomAdvanced, the host's node, with a guider made by one of the host's nodes."""
+    with torch.inference_mode():
+        sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "normal", steps)
+        out = nodes_custom_sampler.SamplerCustomAdvanced.execute(
+            nodes_custom_sampler.Noise_RandomNoise(3), guider_of(model), comfy.samplers.sampler_object("euler"), sigmas, {"samples": torch.zeros(1, 4, 16, 16)}
+        )
+        return out[0]["samples"]
+
+
+GUIDERS = {
+    "basic": lambda model: nodes_custom_sampler.BasicGuider.execute(model, encoded("sd1")[0])[0],
+    "cfg": lambda model: nodes_custom_sampler.CFGGuider.execute(model, encoded("sd1")[0], encoded("sd1", "")[0], 5.0)[0],
+    "dual cfg": lambda model: nodes_custom_sampler.DualCFGGuider.execute(
+        model, encoded("sd1")[0], encoded("sd1", "a photo")[0], encoded("sd1", "")[0], 5.0, 2.0, "regular"
+    )[0],
+}
+
+
+@pytest.mark.parametrize("guider", GUIDERS)
+def test_sampler_custom_advanced_with_each_guider(guider):
+    controlled, record = patched(method="t_sam")
+    assert not torch.equal(advanced(controlled, GUIDERS[guider]), advanced(models("sd1")[0], GUIDERS[guider]))
+    assert record.updates > 0 and record.maps.steps == 6
+
+
+def test_only_the_controlled_prompt_is_looked_at():
+    """The maps are the positive's, also where the host runs the negative in the same call."""
+    _, alone = run_recorded(strength=0.0)
+    controlled, together = patched(method="attend_and_excite", strength=0.0)
+    sample(controlled, cfg=5.0)
+    sample_alone, record_alone = patched(method="attend_and_excite", strength=0.0)
+    sample(sample_alone, cfg=1.0, steps=1)
+    first_only, record = patched(method="attend_and_excite", strength=0.0)
+    sample(first_only, cfg=5.0, steps=1)
+    torch.testing.assert_close(record.maps.mean, record_alone.maps.mean, rtol=1e-4, atol=1e-6)
+
+
+def test_targets_without_objects_pass_the_picture_through_with_a_warning():
+    with torch.inference_mode():
+        conditioning, targets = encode_with_targets(models("sd1")[1], "beautiful, very nice")
+    assert not targets.objects
+    controlled, record = patched(targets=targets)
+    plain = sample(models("sd1")[0], positive=conditioning)
+    assert torch.equal(sample(controlled, positive=conditioning), plain)
+    assert any("no object" in warning for warning in record.warnings)

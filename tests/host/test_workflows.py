@@ -1,0 +1,52 @@
+"""Every shipped workflow runs in the real server, over HTTP and websocket, to a saved picture."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from api_prompt import api_prompt
+from live_server import Server
+from PIL import Image
+
+WORKFLOWS = sorted((Path(__file__).resolve().parents[2] / "workflows").glob("*.json"))
+
+
+def saved_pictures(server: Server, prompt: dict, outputs: dict[str, dict]) -> list[Image.Image]:
+    savers = [node for node, what in prompt.items() if what["class_type"] == "SaveImage"]
+    return [Image.open(io.BytesIO(server.image(entry))) for node in savers for entry in outputs[node]["images"]]
+
+
+@pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.stem)
+def test_a_workflow_runs_to_a_picture(server: Server, file: Path):
+    workflow = json.loads(file.read_text())
+    prompt = api_prompt(workflow, server.get_json("/object_info"))
+    run = server.run(prompt, timeout=180, workflow=workflow)
+
+    pictures = saved_pictures(server, prompt, run.outputs)
+    latent = next(node["inputs"] for node in prompt.values() if node["class_type"] == "EmptyLatentImage")
+    assert pictures
+    for picture in pictures:
+        assert picture.size == (latent["width"], latent["height"])
+        assert np.asarray(picture).std() > 1, "the picture is one flat colour"
+        assert json.loads(picture.text["prompt"]) == prompt
+        assert json.loads(picture.text["workflow"])["nodes"], "the saved picture does not carry its workflow"
+
+
+def test_a_stock_graph_runs(server: Server):
+    """The test's own client: if this fails, the fault is not the pack's."""
+    prompt = {
+        "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 32, "batch_size": 1, "color": 255}},
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "stock"}},
+    }
+    run = server.run(prompt, timeout=60)
+    (picture,) = saved_pictures(server, prompt, run.outputs)
+    assert picture.size == (64, 32)
+    assert picture.getpixel((0, 0)) == (0, 0, 255)
+
+
+def test_a_refused_prompt_says_why(server: Server):
+    prompt = {"1": {"class_type": "SaveImage", "inputs": {"filename_prefix": "nothing"}}}
+    with pytest.raises(AssertionError, match="required_input_missing"):
+        server.run(prompt, timeout=60)

@@ -26,9 +26,10 @@ class StepLog:
     """What one step's updates did. All tensors are small, float32 and on the CPU.
 
     `first`, `last` [B, T] are the losses per target (column t is `names[t]`) at the step's first and last evaluation;
-    the last is that of the latent before the closing update, whose effect shows at the next step, or in `after` if the
-    host measures it. `totals` holds every evaluation's loss per image [B], in order. `updates` [B] counts each image's
-    updates, of size `step_size` in the papers' units; `moved` [B] is the change of the latent relative to its own size.
+    the last is that of the latent before the closing update, whose effect shows at the next step, or in `after` and
+    `total_after` if the host measures it. `totals` holds every evaluation's loss per image [B], in order. `updates` [B]
+    counts each image's updates, of size `step_size` in the papers' units; `moved` [B] is the change of the latent
+    relative to its own size.
     `refinement` is the point that fired, if one did, and `skipped` why an update was left out.
     """
 
@@ -41,6 +42,7 @@ class StepLog:
     first: Tensor | None = None
     last: Tensor | None = None
     after: Tensor | None = None
+    total_after: Tensor | None = None
     totals: list[Tensor] = field(default_factory=list)
     updates: Tensor | None = None
     moved: Tensor | None = None
@@ -55,6 +57,11 @@ class StepLog:
     def refined(self) -> bool:
         """Whether a refinement fired and made updates beyond the step's ordinary one."""
         return self.refinement is not None and self.updates is not None and int(self.updates.max()) > 1
+
+    @property
+    def outcome(self) -> tuple[Tensor, Tensor]:
+        """The latest known losses: per target [B, T], and per image [B]."""
+        return (self.last, self.totals[-1]) if self.after is None else (self.after, self.total_after)
 
     def observe(self, losses: Losses) -> None:
         """Take in one evaluation."""
@@ -175,7 +182,8 @@ class LatentOptimizer:
         """Note the loss that the last step ended at, from maps [B, h, w, tokens] of the network call after it."""
         if self.log and self.log[-1].totals:
             with torch.no_grad():
-                self.log[-1].after = _small(self.method.loss(wide(maps.detach()), self.targets).per_target)
+                losses = self.method.loss(wide(maps.detach()), self.targets)
+            self.log[-1].after, self.log[-1].total_after = _small(losses.per_target), _small(losses.per_image)
 
 
 def _usable(per_image: Tensor, gradient: Tensor, entry: StepLog) -> Tensor:

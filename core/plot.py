@@ -55,7 +55,7 @@ def _lines(record: Record) -> dict[str, _Line]:
     """One line per target: every step's first loss, and the one that its updates reached if there were several."""
     lines: dict[str, _Line] = {}
     for entry in record.measured():
-        first, last = entry.first.mean(0), (entry.last if entry.after is None else entry.after).mean(0)  # [T]
+        first, last = entry.first.mean(0), entry.outcome[0].mean(0)  # [T]
         for t, name in enumerate(_distinct(entry.names)[:_MOST_LINES]):
             line = lines.setdefault(name, [])
             line.append((entry.progress * 100, float(first[t]), True))

@@ -31,7 +31,7 @@ def headline(record: Record) -> str:
 def overall_loss(record: Record) -> tuple[float, float]:
     """Mean over the images of the loss at the run's first evaluation and at its last."""
     measured = record.measured()
-    return float(measured[0].totals[0].mean()), float(measured[-1].totals[-1].mean())
+    return float(measured[0].totals[0].mean()), float(measured[-1].outcome[1].mean())
 
 
 def _heading(record: Record) -> list[str]:
@@ -78,8 +78,8 @@ def _losses(record: Record) -> list[str]:
     if not measured:
         return []
     first, final = measured[0], measured[-1]
-    before, after = first.first, final.last if final.after is None else final.after  # [B, T]
-    total_before, total_after = first.totals[0], final.totals[-1]  # [B]
+    before, total_before = first.first, first.totals[0]  # [B, T], [B]
+    after, total_after = final.outcome
     images = before.shape[0]
     if images > _MOST_COLUMNS:
         columns = [f"mean of {images} images"]
@@ -128,7 +128,7 @@ def _judgement(record: Record) -> list[str]:
     before, after = overall_loss(record)
     if record.updates == 0:
         return ["The loss was already as low as it can be, so the latent was not moved."] if before == 0 else []
-    if len(record.measured()) > 1 and abs(before - after) < _HARDLY * max(abs(before), 1e-12):
+    if record.updates > 1 and abs(before - after) < _HARDLY * max(abs(before), 1e-12):
         return [
             "The loss hardly changed, so the picture will look much like the plain one. "
             "Raise the strength or the method's step size."

@@ -14,12 +14,7 @@ import torch
 # Axis x runs to the right and y downwards, as in images.
 _AXES = {"left of": ("x", -1), "right of": ("x", 1), "above": ("y", -1), "below": ("y", 1), "on": ("y", -1)}
 # Each of these says what the other says with subject and object changed round.
-_OPPOSITES = {
-    "right of": "left of",
-    "below": "above",
-    "behind": "in front of",
-    "held by": "holding",
-}
+_OPPOSITES = {"right of": "left of", "below": "above", "behind": "in front of"}
 _SYMMETRIC = frozenset({"next to", "opposite"})
 
 

@@ -22,6 +22,7 @@ _END_OF_WORD = "</w>"  # CLIP
 _START_OF_WORD = "▁"  # sentencepiece
 _LOOK_AHEAD = 400  # bytes searched for the next match where text and pieces differ
 _ANCHOR = 6  # bytes that must agree there
+_STEP = 8  # bytes that may be passed over to match a piece of one or two bytes
 
 
 def align(clean_text: str, pieces: Sequence[str | None], word_ids: Sequence[int] | None = None, embeddings: Sequence[Span] | None = None) -> list[Span | None]:
@@ -52,8 +53,7 @@ def align(clean_text: str, pieces: Sequence[str | None], word_ids: Sequence[int]
             spans.append(None)
             continue
         if letters[at : at + len(spelled)] != spelled:
-            rest = b"".join(part for part in _until_vector(pieces, index))
-            found = _resume(letters, at, spelled, rest)
+            found = _resume(letters, at, spelled, b"".join(_until_vector(pieces, index)))
             if found is None:
                 spans.append(None)
                 continue
@@ -68,7 +68,7 @@ def _resume(letters: bytes, at: int, spelled: bytes, rest: bytes) -> int | None:
     """Where the piece stands from byte `at` on, judged by it and what follows it; None if the text hasn't got it."""
     for anchor in (rest[: max(_ANCHOR, len(spelled))], spelled):
         found = letters.find(anchor, at, at + _LOOK_AHEAD)
-        if found >= 0 and (len(anchor) >= 3 or found == at):
+        if found >= 0 and (len(anchor) >= 3 or found - at <= _STEP):
             return found
     return None
 

@@ -88,6 +88,8 @@ class Run:
 
     def before_call(self, model, x: torch.Tensor, sigma: torch.Tensor, kwargs: dict) -> torch.Tensor:
         """Stands in for the solver's model: `model(x, sigma, **kwargs)`, preceded by the method's update where a step begins."""
+        if x.requires_grad:  # the gradient pass of another method that the model carries
+            return model(x, sigma, **kwargs)
         level = float(sigma.flatten()[0])
         step = self.clock.begins(level)
         if step is None:

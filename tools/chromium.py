@@ -1,4 +1,4 @@
-"""A browser for the tests that open ComfyUI's own page: found on this machine, or unpacked into .cache without installing.
+"""A browser for the tests that open ComfyUI's own page: this machine's, or one unpacked into .cache, not installed.
 
 On Debian the packages are fetched with apt's own tools into a private folder, which needs no root and changes nothing
 outside this repository. Elsewhere Playwright downloads its build.
@@ -96,8 +96,8 @@ def fetch_with_apt() -> None:
     for package in sorted((apt / "cache/archives").glob("*.deb")):
         subprocess.run(["dpkg", "--extract", str(package), str(partial)], check=True)
     (partial / "fonts.conf").write_text(
-        f'<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd"><fontconfig><dir>{UNPACKED}/usr/share/fonts</dir>'
-        f"<dir>/usr/share/fonts</dir><cachedir>{UNPACKED}/fontcache</cachedir></fontconfig>\n"
+        '<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd"><fontconfig><dir>/usr/share/fonts</dir>'
+        f"<dir>{UNPACKED}/usr/share/fonts</dir><cachedir>{UNPACKED}/fontcache</cachedir></fontconfig>\n"
     )
     shutil.rmtree(UNPACKED, ignore_errors=True)
     partial.rename(UNPACKED)

@@ -136,8 +136,7 @@ class TSAM(LatentLoss):
         A prompt of several chunks is the sum over its chunks: between chunks the encoder has no attention to compare.
         """
         check_token_axis(maps, targets)
-        # An inference tensor could not be saved for backward; a clone is a normal one.
-        attention = targets.text_attention.clone().to(maps.device, maps.dtype) if self.applies(targets) else None
+        attention = targets.text_attention.to(maps.device, maps.dtype) if self.applies(targets) else None
         terms = maps.new_zeros(maps.shape[0], len(targets.content))
         for block in _chunks(targets):
             if len(block) < self.fewest_words:

@@ -25,6 +25,11 @@ class Element:
     thing: int | None = None
     role: str = ""
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether it is a verb form that makes a clause: "sits", "was", not "sitting"."""
+        return self.word.tag in ("VVZ", "VVD", "VVB", "VBZ", "VBD", "VBB")
+
 
 def elements(words: list[Word]) -> list[Element]:
     """The elements of one tagged sentence, in order."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from .grammar import Reader, Thing
+from .grammar import Reader
 from .scene import Scene, SceneAttribute, SceneObject, SceneRelation
 from .tagger import Word, sentences
+from .things import Thing
 
 
 def extract(text: str) -> Scene:
@@ -15,14 +16,14 @@ def extract(text: str) -> Scene:
     reader = Reader()
     for words in sentences(text):
         reader.read(words)
-    if not reader.things:
-        reader.take_settings()
-    order = sorted(range(len(reader.things)), key=lambda i: reader.things[i].phrase.name[0].start)
+    found = reader.finish()
+    things = found.all
+    order = sorted(range(len(things)), key=lambda i: things[i].phrase.name[0].start)
     place = {old: new for new, old in enumerate(order)}
     return Scene(
         text,
-        tuple(_object(text, reader.things[i]) for i in order),
-        tuple(SceneRelation(place[s], predicate, place[o]) for s, predicate, o in reader.relations),
+        tuple(_object(text, things[i]) for i in order),
+        tuple(SceneRelation(place[s], predicate, place[o]) for s, predicate, o in found.relations),
     )
 
 

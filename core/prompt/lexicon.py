@@ -48,7 +48,7 @@ COMPOUNDS = _phrases(
 # "a photo of a cat": the picture itself; the object is what it shows.
 MEDIA = _words(
     "photo photograph picture image painting illustration drawing sketch render rendering portrait closeup close-up view "
-    "shot snapshot watercolor watercolour artwork depiction scene selfie collage print poster-art cartoon still-life "
+    "shot snapshot watercolor watercolour artwork depiction scene selfie collage print cartoon still-life "
     "macro panorama screenshot vector clipart silhouette graphic animation anime manga comic"
 )
 # "a pair of skis", "a flock of sheep": the object is what they count.
@@ -75,8 +75,8 @@ LIGHT = _words(
 SETTINGS = _words(
     "room street road sidewalk pavement path lane highway alley park field meadow pasture forest wood woods jungle desert beach shore coast sea "
     "ocean lake river pond stream water sky air ground floor wall ceiling grass lawn garden yard backyard city town village "
-    "kitchen bathroom bedroom hallway lobby lounge office studio classroom gym garage attic basement cellar hall lot parking-lot plaza square "
-    "market countryside landscape seascape cityscape skyline horizon snow sand dirt mud fog mist rain sunlight sunshine moonlight sun-light "
+    "kitchen bathroom bedroom hallway lobby lounge office studio classroom gym garage attic basement cellar hall lot plaza square "
+    "market countryside landscape seascape cityscape skyline horizon snow sand dirt mud fog mist rain sunlight sunshine moonlight "
     "indoors outdoors space universe world earth land hill hillside mountainside cliffside valley playground farm zoo harbor harbour dock pier runway "
     "driveway sunset sunrise dusk dawn night evening morning afternoon day daytime nighttime night-time weather wind breeze storm summer winter autumn spring fall "
     "bush-land wilderness shade shadow shadows darkness waves scenery nature environment neighborhood neighbourhood terrain mountains clouds leaves gravel "
@@ -102,11 +102,11 @@ DEPICTIONS = _words("statue sculpture figurine bust replica sign model doll")
 # Words of tag lists that ask for quality, style or a camera: nothing to draw.
 QUALITY = _words(
     "masterpiece quality resolution detail details detailing hd uhd hdr 4k 8k 16k 2k absurdres highres lowres score artstation deviantart pixiv "
-    "unreal engine octane render vray bokeh lighting light lights-out focus style aesthetic aesthetics art artist concept design "
+    "unreal engine octane render vray bokeh lighting light focus style aesthetic aesthetics art artist concept design "
     "wallpaper photography cinematography photorealism realism hyperrealism surrealism impressionism lens exposure aperture iso film grain "
     "composition perspective depth contrast saturation texture textures shading rendering palette tone tones vibe mood viewer pov angle "
-    "rating safe sfw nsfw solo official anatomy proportions noise blur jpeg artifact artifacts signature watermark text username logo-free trending "
-    "award winning kodak canon nikon sony leica fujifilm dslr polaroid closeup cg cgi 3d 2d pixel anime-style lineart brushstrokes technique "
+    "rating safe sfw nsfw solo official anatomy proportions noise blur jpeg artifact artifacts signature watermark text username trending "
+    "award winning kodak canon nikon sony leica fujifilm dslr polaroid closeup cg cgi 3d 2d pixel anime lineart brushstrokes technique "
     "medium color colors colour colours colouring coloring scheme gradient effect effects filter background reflection reflections look theme version"
 )
 NOT_DRAWN = _phrases("full body, upper body, lower body, cowboy shot, depth of field, golden hour, blue hour, low angle, wide angle, long shot, side view")
@@ -115,16 +115,16 @@ ABSTRACT = _words(
     "adventure air ambiance ambience appeal appearance array arrangement atmosphere attention attraction aura awe backdrop balance beauty blend bliss breeze calm care "
     "chance chaos character charm cheer choice clarity class coexistence comfort company comparison concern conjunction content contrast control convenience cooking "
     "counterpoint courage craft curiosity dance dare day days delight depth desire difference dimension display distance distress drama dream dreams duty ease "
-    "elegance emotion energy enjoyment entertainment event evening example excitement expanse experience expression eye-catcher fact fame fashion fate favor favour fear feast feature "
-    "feel feeling fit flair flavor flavour flight form formation freedom fright fun function future game glance glee glory glow goal grace gaze grandeur greenery grief growth guard guest-of-honor "
+    "elegance emotion energy enjoyment entertainment event evening example excitement expanse experience expression fact fame fashion fate favor favour fear feast feature "
+    "feel feeling fit flair flavor flavour flight form formation freedom fright fun function future game glance glee glory glow goal grace gaze grandeur greenery grief growth guard "
     "habit handiness harmony haste heat heaven help height history hope hour hours hue hues humor humour hunger idea impression inspiration interest intrigue job journey joy juxtaposition "
     "laughter layer layout leisure length life light line link location look love luck luxury magic majesty manner matter meal meals meaning memory mess mind minute minutes mischief moment moments month mood "
     "morning motion movement music mystery name need news night noise note nothing novelty order pace pain part party passion patience pattern peace piece place plan play pleasure "
     "point pop pose position possibility power practice presence present pride privacy problem process progress promise purpose quantity question quest quiet race reach reason relief relaxation rest result "
-    "rhythm ride risk romance safety scale scene season sense sensation serenity shape shelter shine show sight silence size skill sky-high sleep smell solace solitude something anything everything song sort sound speed spirit splash splendor "
+    "rhythm ride risk romance safety scale scene season sense sensation serenity shape shelter shine show sight silence size skill sleep smell solace solitude something anything everything song sort sound speed spirit splash splendor "
     "sport spot stability stance statement step story strength stress stretch style success summer support surprise symbol symmetry talent task taste tension test things thing thirst thought thrill time times "
     "title tone top touch trace tranquility travel treat treats trick tricks trip trouble truth turn type unity use utility vacation value variety velocity vibe vicinity view vigor visit warmth way ways week weight "
-    "whim whimsy wisdom wonder work world worry year years youth zest smile smiles grin blush pose poses expression foresight hindsight insight pair number lot lots variety kind sort amount plenty majority use pop burst bursts dash hint balance center-stage protection storage access convenience usage movement assistance order snack snacks "
+    "whim whimsy wisdom wonder work world worry year years youth zest smile smiles grin blush pose poses expression foresight hindsight insight pair number lot lots variety kind sort amount plenty majority use pop burst bursts dash hint balance protection storage access convenience usage movement assistance order snack snacks "
     "bite sip item items object objects materials stuff gear equipment accessory set-up setup composition sides decor decoration trick stunt stunts performance addition contrast weight height length width"
 )
 _ABSTRACT_ENDINGS = ("ness", "ity", "ism", "ship", "hood", "ance", "ence", "tion", "sion", "cy", "ment", "tude", "dom")
@@ -144,7 +144,7 @@ EFFECT_VERBS = _words(
     "evokes evoking form forms forming bask basking enjoy enjoys enjoying serve serves serving capture captures capturing cast casts casting emphasize emphasizing "
     "highlight highlights highlighting accentuate accentuating exude exudes exuding suggest suggests suggesting symbolize symbolizing allow allows allowing ensure ensuring "
     "keep keeping produce produces producing attract attracts attracting draw drawing emit emits emitting leave leaves leaving showcase showcasing blend blending resemble resembling "
-    "balance balancing-act become becoming seem seeming appear appearing represent representing express expressing show-off boast boasting pop popping illuminate illuminating emitting brighten brightening"
+    "balance become becoming seem seeming appear appearing represent representing express expressing boast boasting pop popping illuminate illuminating emitting brighten brightening"
 )
 READY = _words("ready eager prepared waiting set about perfect ideal available suitable convenient")
 
@@ -165,7 +165,7 @@ PERSONS = _words(
 NOT_ATTRIBUTES = _words(
     "other another same own several many few some single various different second first third last next both all each every such certain "
     "more most less least main whole entire only one two three four five six seven eight nine ten eleven twelve dozen numerous multiple lone left right "
-    "nearby near far upper lower left-hand right-hand opposite front back middle rear top bottom better best good great new-found "
+    "nearby near far upper lower left-hand right-hand opposite front back middle rear top bottom better best good great "
     "present visible available ready able alone free immediate exact very top-right top-left bottom-left bottom-right"
 )
 # The last word of these does not name them: "the dog" is never a hot dog.
@@ -205,6 +205,10 @@ def is_compound(words: list[str]) -> bool:
 
 def is_plural(word: str) -> bool:
     return singular(word) != word or word in _SAME_IN_BOTH - {"bus", "gas", "lens", "canvas", "tennis", "news"}
+
+
+def is_setting(word: str) -> bool:
+    return word in SETTINGS or singular(word) in SETTINGS
 
 
 @cache

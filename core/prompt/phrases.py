@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from .lexicon import COLOUR_NOUNS, COLOURS, MATERIALS, NOT_ATTRIBUTES, OTHERNESS, SHADES, is_compound
+from .lexicon import BODY_PARTS, COLOUR_NOUNS, COLOURS, MATERIALS, NOT_ATTRIBUTES, OTHERNESS, SHADES, is_compound, is_plural, singular
 from .tagger import Word
 
 
@@ -28,6 +28,19 @@ class Phrase:
     @property
     def text(self) -> str:
         return " ".join(word.text for word in self.name)
+
+    @property
+    def described(self) -> str:
+        """The text with its attributes."""
+        return " ".join([*(word.text for attribute in self.attributes for word in attribute), self.text])
+
+    @property
+    def is_body_part(self) -> bool:
+        return self.head in BODY_PARTS or singular(self.head) in BODY_PARTS
+
+    @property
+    def is_plural(self) -> bool:
+        return is_plural(self.head)
 
     @property
     def is_definite(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -18,9 +19,10 @@ _WORD = re.compile(
     r"\d+(?:[.,]\d+)+"  # 1.5
     r"|\d+(?=[^\W\d_]{3,})"  # the 1 of 1girl
     r"|['’]s\b"
-    r"|[^\W_]+(?:(?:-|['’](?!s\b))[^\W_]+)*"  # close-up, don't
+    r"|(?:[^\W_][\u0300-\u036f]*)+(?:(?:-|['’](?!s\b))(?:[^\W_][\u0300-\u036f]*)+)*"  # close-up, don't; letters with combining accents
     r"|[^\w\s]|_"
 )
+_MARKS = "‘’“”–—…•"
 _STOPS = frozenset({".", "!", "?", ";", "|"})
 
 
@@ -93,7 +95,7 @@ def _split(text: str) -> list[Word]:
         start, end = found.span()
         if any(a < end and start < b for a, b in opaque):
             continue
-        words.append(Word(found.group().lower().replace("’", "'"), _kind(found.group()), start, end))
+        words.append(Word(unicodedata.normalize("NFC", found.group()).lower().replace("’", "'"), _kind(found.group()), start, end))
     words += [Word("\n", "STOP", at, at + 1) for at, character in enumerate(text) if character in "\n\r"]
     return sorted(words, key=lambda word: word.start)
 
@@ -103,7 +105,7 @@ def _kind(word: str) -> str:
         return "STOP"
     if word == "_":
         return "LINK"
-    if len(word) > _LONGEST_WORD or any(c.isalpha() and ord(c) > 0x24F for c in word):
+    if len(word) > _LONGEST_WORD or any(ord(c) > 0x36F and not c.isspace() and c not in _MARKS for c in word):
         return "GAP"
     return ""
 

@@ -3,9 +3,10 @@ from dataclasses import fields, replace
 import pytest
 import torch
 from prompt_fidelity.core.attention import smooth
+from prompt_fidelity.core.losses import cosine_matrix
 from prompt_fidelity.core.methods import METHODS, MethodError
 from prompt_fidelity.core.methods.attend_and_excite import AttendAndExcite, AttendAndExciteSettings
-from prompt_fidelity.core.methods.t_sam import TSAM, TSAMSettings
+from prompt_fidelity.core.methods.t_sam import TSAM, TSAMSettings, cosine_terms
 from prompt_fidelity.core.targets import Target
 from torch.nn.functional import cosine_similarity
 from toy import OBJECTS, PROMPT, ToyNetwork, latents, make_targets
@@ -135,6 +136,13 @@ def test_tsam_paper_presets_are_the_formula(preset, alpha):
 
 def smoothed(maps, targets):
     return smooth(maps[0, ..., list(targets.content)].movedim(-1, 0))
+
+
+def test_tsam_asks_nothing_of_the_first_two_words():
+    """The second word's row is one number against one number: no angle, even where one of them is 0."""
+    terms = cosine_terms(torch.eye(4), cosine_matrix(torch.rand(1, 4, 9)))
+    assert terms[0, :2].tolist() == [0.0, 0.0]
+    assert (terms[0, 2:] > 0).all()
 
 
 def test_tsam_columns_are_the_objects_and_add_up():

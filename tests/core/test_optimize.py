@@ -348,8 +348,9 @@ def test_the_log_says_what_was_done():
     assert entry.first.tolist() == [[2.0], [0.0]]
     assert entry.last.tolist() == [[0.5], [0.0]]
     assert entry.moved.tolist() == [0.75, 0.0]
+    assert [t.tolist() for t in entry.outcome] == [[[0.5], [0.0]], [0.5, 0.0]]
     opt.observe_after(identity(constant(0.5, 0.0)))
-    assert entry.after.tolist() == [[0.125], [0.0]]
+    assert [t.tolist() for t in entry.outcome] == [[[0.125], [0.0]], [0.125, 0.0]]
     assert all(
         t.device.type == "cpu" and not t.requires_grad for t in (entry.first, entry.last, entry.after, entry.moved)
     )

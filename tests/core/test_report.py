@@ -28,6 +28,14 @@ def test_report_says_what_was_applied_and_what_it_did():
     assert headline(record) == f"T-SAM: {record.updates} updates, loss {before:.3f} → {after:.3f}"
 
 
+def test_the_loss_after_the_last_update_is_shown_if_it_was_measured():
+    record = sample(AttendAndExcite())
+    record.steps[-1].after, record.steps[-1].total_after = torch.tensor([[0.123, 0.234]]), torch.tensor([0.345])
+    text = report(record)
+    assert all(f"→ {loss}" in text for loss in ("0.123", "0.234", "0.345"))
+    assert headline(record).endswith("→ 0.345")
+
+
 def test_every_image_has_its_column_and_large_batches_their_mean():
     two = report(sample(AttendAndExcite(), batch=2))
     assert "image 1" in two and "image 2" in two

@@ -62,7 +62,10 @@ def sample(
     for i in range(steps):
         if optimizer.wants(i / steps):
             z = optimizer.step(z, i / steps, 1.0, network, sigma=float(steps - i))
-        record.maps.add(network(z), targets)
+        maps = network(z)
+        record.maps.add(maps, targets)
+        if maps is not None and optimizer.wants(i / steps):
+            optimizer.observe_after(maps)
         z = 0.98 * z
     record.end(seconds=1.5, run_seconds=4.0)
     return record

@@ -1,6 +1,7 @@
 """What the host tests share: small models of every family, a prompt with two objects, and the host's own sampling."""
 
 import functools
+from dataclasses import replace
 
 import comfy.sample
 import comfy.samplers
@@ -12,6 +13,8 @@ from prompt_fidelity.host.text import encode_with_targets
 
 FAMILIES = ("sd1", "sd2", "sdxl")
 PROMPT = "a black car and a white clock"
+# One update a step and no refinement: quick, and as many updates as steps.
+ONE_A_STEP = {"refine_steps": 0}
 
 
 @functools.cache
@@ -46,12 +49,12 @@ def sample(
         )
 
 
-def patched(family: str = "sd1", method: str = "attend_and_excite", preset: str | None = None, targets=None, **options):
-    """(model with the method attached, record)."""
-    chosen = METHODS[method]
-    settings = chosen.PRESETS[preset] if preset else None
+def patched(family: str = "sd1", method: str = "attend_and_excite", *, model=None, targets=None, settings=None, **options):
+    """(model with the method attached, record). `settings` are changes to the method's defaults."""
+    chosen = METHODS[method]()
+    chosen = type(chosen)(replace(chosen.settings, **(settings or {})))
     with torch.inference_mode():
-        return attach(models(family)[0], chosen(settings), encoded(family)[1] if targets is None else targets, **options)
+        return attach(models(family)[0] if model is None else model, chosen, encoded(family)[1] if targets is None else targets, **options)
 
 
 def fingerprint(model) -> list:

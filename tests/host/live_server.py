@@ -76,7 +76,7 @@ class Server:
                 if data.get("prompt_id") != run.prompt_id:
                     continue
                 assert kind not in ("execution_error", "execution_interrupted"), describe(data)
-                if kind == "execution_success":
+                if kind == "executing" and data["node"] is None:  # sent after the outputs are in the history
                     break
             async with session.get(f"/history/{run.prompt_id}") as answer:
                 run.outputs = (await answer.json())[run.prompt_id]["outputs"]
@@ -111,7 +111,11 @@ def start(host: Path, folder: Path) -> tuple[subprocess.Popen, Server]:
     (folder / "output").mkdir()
     with open(log, "w") as out:
         process = subprocess.Popen(
-            command, stdout=out, stderr=subprocess.STDOUT, cwd=folder, preexec_fn=end_with_parent if os.name == "posix" else None
+            command,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            cwd=folder,
+            preexec_fn=end_with_parent if os.name == "posix" else None,
         )
     server = Server(port, log)
     deadline = time.monotonic() + START_SECONDS

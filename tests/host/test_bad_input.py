@@ -1,5 +1,6 @@
 """What cannot work says so in the artist's words, before anything is computed, and leaves nothing behind."""
 
+import comfy.patcher_extension
 import comfy.samplers
 import node_helpers
 import pytest
@@ -77,12 +78,13 @@ def test_a_sampler_object_that_is_no_ksampler(untouched):
         guider.sample(noise, noise, Other(), torch.tensor([14.0, 0.0]), seed=0)
 
 
-def test_weights_that_are_streamed(untouched, monkeypatch):
-    """What the host's low-memory loading sets; only a graphics card can show the loading itself."""
-    monkeypatch.setattr(untouched.model, "model_lowvram", True)
+def test_weights_that_are_streamed(untouched):
+    """The mark that the host's low-memory loading sets on a model; only a graphics card can show the loading itself."""
     controlled, record = patched()
+    controlled.add_callback(comfy.patcher_extension.CallbacksMP.ON_PRE_RUN, lambda patcher: setattr(patcher.model, "model_lowvram", True))
     with pytest.raises(HostError, match="--highvram"):
         sample(controlled)
+    untouched.model.model_lowvram = False
     assert record.interrupted and not record.steps
 
 
@@ -124,8 +126,6 @@ def test_a_network_that_was_skipped_is_reported():
     def from_memory(executor, model, conds, x_in, timestep, model_options):
         return [torch.zeros_like(x_in) for _ in conds]
 
-    import comfy.patcher_extension
-
     model = models("sd1")[0].clone()
     model.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.CALC_COND_BATCH, "cache", from_memory)
     with torch.inference_mode():
@@ -142,5 +142,5 @@ def test_maps_of_other_targets_cannot_be_shown():
     names, maps = record.maps.shown(encoded("sd1")[1])
     assert names == ("car", "clock") and maps.shape[:2] == (1, 2)
     other: Targets = encoded("sd1", "a red ball")[1]
-    with pytest.raises(MethodError, match="car, clock"):
+    with pytest.raises(MethodError, match="car.*clock"):
         record.maps.shown(other)

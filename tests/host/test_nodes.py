@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from comfy_api.latest import io
 from hostkit import PROMPT, models
 from prompt_fidelity import comfy_entrypoint
 from prompt_fidelity.core.methods import METHODS
@@ -95,9 +94,3 @@ def test_the_chain_from_prompt_to_report():
     assert 0 <= float(masks.min()) and float(masks.max()) <= 1
     assert plot.ndim == 4 and plot.shape[0] == 1 and float(plot.std()) > 0
     assert "T-SAM" in report and "→" in report
-
-
-def test_targets_are_a_wire_of_our_own():
-    assert isinstance(FidelityApply.GET_SCHEMA().inputs[2], io.Custom("FIDELITY_TARGETS").Input)
-
-

@@ -1,19 +1,14 @@
 """Life beside other nodes: their patches keep working, ours sees through them."""
 
-import comfy.hooks
 import node_helpers
 import nodes as host_nodes
 import torch
 from comfy.ldm.modules.attention import optimized_attention
-from hostkit import encoded, models, noise, patched, sample
-from prompt_fidelity.core.methods import METHODS
-from prompt_fidelity.host.install import attach
+from hostkit import ONE_A_STEP, encoded, models, noise, patched, sample
 
 
-def attached(model, method="t_sam", preset="paper"):
-    with torch.inference_mode():
-        chosen = METHODS[method]
-        return attach(model, chosen(chosen.PRESETS[preset]), encoded("sd1")[1])
+def attached(model, method="attend_and_excite"):
+    return patched(method=method, model=model, settings=ONE_A_STEP)
 
 
 def test_a_replacement_of_cross_attention_is_kept_and_seen_through():
@@ -95,13 +90,13 @@ def test_the_conditioning_may_pass_through_other_nodes():
     area = host_nodes.ConditioningSetArea().append(positive, 64, 128, 64, 0, 1.0)[0]
     concatenated = host_nodes.ConditioningConcat().concat(positive, other)[0]
     for conditioning in (combined, ranged, area + other, concatenated):
-        controlled, record = patched(method="t_sam", preset="paper")
+        controlled, record = attached(models("sd1")[0])
         assert torch.isfinite(sample(controlled, positive=conditioning)).all()
         assert record.updates == 3
 
 
 def test_two_methods_can_be_chained():
     once, first = attached(models("sd1")[0])
-    twice, second = attached(once, "attend_and_excite", "sd1")
+    twice, second = attached(once, "t_sam")
     sample(twice)
     assert first.updates > 0 and second.updates > 0

@@ -5,7 +5,7 @@ import comfy.samplers
 import pytest
 import torch
 from comfy_extras import nodes_custom_sampler
-from hostkit import FAMILIES, encoded, fingerprint, models, noise, patched, sample
+from hostkit import FAMILIES, ONE_A_STEP, encoded, fingerprint, models, noise, patched, sample
 from prompt_fidelity.core.methods import METHODS
 from prompt_fidelity.host.text import encode_with_targets
 
@@ -21,8 +21,7 @@ def test_moves_the_picture_lowers_the_loss_and_leaves_no_trace(family, method):
     controlled, record = patched(family, method)
     drawn = sample(controlled, family)
     assert torch.isfinite(drawn).all() and not torch.equal(drawn, plain)
-    first, last = record.steps[0].totals[0], record.steps[0].after if len(record.steps) == 1 else record.steps[-1].totals[-1]
-    assert float(last.max()) < float(first.max())
+    assert float(record.steps[0].total_after) < float(record.steps[0].totals[0])
     assert fingerprint(model) == before
     assert torch.equal(sample(model, family), plain)
 
@@ -99,7 +98,7 @@ def test_inpainting_moves_only_what_is_drawn_anew():
     mask = torch.zeros(1, 1, 16, 16)
     mask[..., 8:] = 1.0
     latent = noise(1, 4, 16, 16, seed=4)
-    controlled, record = patched(method="t_sam", preset="paper")
+    controlled, record = patched(settings=ONE_A_STEP)
     plain = sample(models("sd1")[0], latent=latent, noise_mask=mask)
     drawn = sample(controlled, latent=latent, noise_mask=mask)
     torch.testing.assert_close(drawn[..., :8], plain[..., :8])
@@ -109,7 +108,7 @@ def test_inpainting_moves_only_what_is_drawn_anew():
 
 def test_a_move_reaches_the_solver_through_a_mask_as_without_one():
     everywhere = torch.ones(1, 1, 16, 16)
-    controlled, _ = patched(method="t_sam", preset="paper")
+    controlled, _ = patched(settings=ONE_A_STEP)
     torch.testing.assert_close(sample(controlled, noise_mask=everywhere), sample(controlled), rtol=1e-4, atol=1e-3)
 
 
@@ -133,7 +132,7 @@ def test_a_prompt_and_its_negative_of_unequal_length():
 
 
 def test_weighted_words_keep_their_place():
-    conditioning, targets = encoded("sd1", "a (black car:1.3) and a [white] clock")
+    conditioning, targets = encoded("sd1", "a (black car:1.3) and a (white:0.8) clock")
     assert [target.positions for target in targets.objects] == [target.positions for target in encoded("sd1")[1].objects]
     controlled, record = patched(targets=targets)
     sample(controlled, positive=conditioning)
@@ -163,7 +162,7 @@ def test_an_exception_in_the_network_leaves_the_model_clean(after):
         sample(controlled)
     handle.remove()
     assert record.interrupted
-    assert fingerprint(model) == before and not torch.is_grad_enabled() or torch.is_grad_enabled()
+    assert fingerprint(model) == before
     assert torch.equal(sample(model), plain)
     assert torch.equal(sample(controlled), unbroken)
 
@@ -215,14 +214,12 @@ def test_sampler_custom_advanced_with_each_guider(guider):
 
 def test_only_the_controlled_prompt_is_looked_at():
     """The maps are the positive's, also where the host runs the negative in the same call."""
-    _, alone = run_recorded(strength=0.0)
-    controlled, together = patched(method="attend_and_excite", strength=0.0)
-    sample(controlled, cfg=5.0)
-    sample_alone, record_alone = patched(method="attend_and_excite", strength=0.0)
-    sample(sample_alone, cfg=1.0, steps=1)
-    first_only, record = patched(method="attend_and_excite", strength=0.0)
-    sample(first_only, cfg=5.0, steps=1)
-    torch.testing.assert_close(record.maps.mean, record_alone.maps.mean, rtol=1e-4, atol=1e-6)
+    maps = []
+    for cfg in (1.0, 5.0):  # without the negative, and with it
+        controlled, record = patched(strength=0.0)
+        sample(controlled, cfg=cfg, steps=1)
+        maps.append(record.maps.mean)
+    torch.testing.assert_close(*maps, rtol=1e-4, atol=1e-6)
 
 
 def test_targets_without_objects_pass_the_picture_through_with_a_warning():

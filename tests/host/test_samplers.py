@@ -4,7 +4,7 @@ import comfy.patcher_extension
 import comfy.samplers
 import pytest
 import torch
-from hostkit import encoded, models, noise, patched, sample
+from hostkit import ONE_A_STEP, encoded, models, noise, patched, sample
 from prompt_fidelity.host.errors import HostError
 from prompt_fidelity.host.samplers import SAMPLERS, UNKNOWN, facts_of, name_of
 from prompt_fidelity.host.steps import StepClock, with_solver_model
@@ -73,9 +73,8 @@ def test_samplers_that_carry_only_the_output_would_lose_or_turn_a_move_in_place(
 
 
 @pytest.mark.parametrize("name", [name for name in ALL if SAMPLERS[name].support != "refused"])
-@pytest.mark.parametrize("method", ["t_sam"])
-def test_method_acts_with_every_sampler_not_refused(name, method):
-    model, record = patched(method=method, preset="paper")
+def test_method_acts_with_every_sampler_not_refused(name):
+    model, record = patched(settings=ONE_A_STEP)
     plain = sample(models("sd1")[0], sampler=name, steps=8)
     drawn = sample(model, sampler=name, steps=8)
     assert torch.isfinite(drawn).all() and not torch.equal(drawn, plain)
@@ -103,7 +102,7 @@ def test_a_sampler_from_another_pack_is_followed_by_its_noise_levels():
 
     sampler = comfy.samplers.KSAMPLER(sample_own_euler)
     assert facts_of(sampler) is UNKNOWN
-    model, record = patched(method="t_sam", preset="paper")
+    model, record = patched(settings=ONE_A_STEP)
     with torch.inference_mode():
         guider = comfy.samplers.CFGGuider(model)
         guider.set_conds(encoded("sd1")[0], encoded("sd1", "")[0])

@@ -6,6 +6,7 @@ words, changes case or normalises characters.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ Token = tuple[str | None, float, int]  # vocabulary piece (None: an embedding's 
 
 _END_OF_WORD = "</w>"  # CLIP
 _START_OF_WORD = "▁"  # sentencepiece
+_RAW_BYTE = re.compile("<0x[0-9A-F]{2}>")  # sentencepiece's way to write what it can't spell
 _LOOK_AHEAD = 400  # bytes searched for the next match where text and pieces differ
 _ANCHOR = 6  # bytes that must agree there
 _STEP = 8  # bytes that may be passed over to match a piece of one or two bytes
@@ -38,7 +40,8 @@ def align(clean_text: str, pieces: Sequence[str | None], word_ids: Sequence[int]
     spans: list[Span | None] = []
     at = 0  # next byte of the text
     previous: tuple[Span | None, int | None] = (None, None)
-    for index, spelled in enumerate(_piece_bytes(pieces)):
+    all_spelled = _piece_bytes(pieces)
+    for index, spelled in enumerate(all_spelled):
         if spelled is None:
             word = word_ids[index] if word_ids is not None else None
             if index == 0 or pieces[index - 1] is not None or word != previous[1]:
@@ -53,7 +56,7 @@ def align(clean_text: str, pieces: Sequence[str | None], word_ids: Sequence[int]
             spans.append(None)
             continue
         if letters[at : at + len(spelled)] != spelled:
-            found = _resume(letters, at, spelled, b"".join(_until_vector(pieces, index)))
+            found = _resume(letters, at, spelled, _until_vector(all_spelled[index : index + _ANCHOR]))
             if found is None:
                 spans.append(None)
                 continue
@@ -73,10 +76,9 @@ def _resume(letters: bytes, at: int, spelled: bytes, rest: bytes) -> int | None:
     return None
 
 
-def _until_vector(pieces: Sequence[str | None], index: int) -> list[bytes]:
-    """The bytes of a few pieces from `index` on, up to the next embedding."""
-    following = list(pieces[index : index + _ANCHOR])
-    return _piece_bytes(following[: following.index(None)] if None in following else following)
+def _until_vector(spelled: Sequence[bytes | None]) -> bytes:
+    """The bytes of a few pieces, up to the next embedding."""
+    return b"".join(spelled[: spelled.index(None)] if None in spelled else spelled)
 
 
 def _text_bytes(text: str) -> tuple[bytes, list[Span]]:
@@ -112,7 +114,7 @@ def _piece_bytes(pieces: Sequence[str | None]) -> list[bytes | None]:
             continue
         piece = piece.removesuffix(_END_OF_WORD)
         if is_sentencepiece or any(character not in of_byte for character in piece):
-            if len(piece) == 6 and piece.startswith("<0x"):  # sentencepiece's bytes for what it can't spell
+            if _RAW_BYTE.fullmatch(piece):
                 result.append(bytes([int(piece[3:5], 16)]))
             else:
                 result.append(_normal(piece.replace(_START_OF_WORD, "")).encode("utf-8", "replace"))

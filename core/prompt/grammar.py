@@ -104,7 +104,7 @@ class Reader:
         known = self.things.recall(phrase, self.sentence)
         if known is not None or self.is_aside:
             return known
-        if role == "of" and (self._is_made_of(i) or self.items[i - 2].word.text in ("style", "art")):
+        if role == "of" and (self._is_made_of(i) or self._is_style(i - 2)):
             return None
         directed = role == "complement" and self.pending is not None and self.pending[0] in _DIRECTIONS
         if not self.things.is_drawable(phrase, role, directed, self.item(i - 1), self.item(i + 1)):
@@ -159,8 +159,13 @@ class Reader:
 
     def _names_artist(self, i: int) -> bool:
         """ "portrait of a cat, by somebody", "digital art by somebody"."""
-        before = self.item(i - 1)
+        before, after = self.item(i - 1), self.item(i + 1)
+        if after is not None and after.kind == "np" and after.phrase.determiner:
+            return False  # "by the lake"
         return before is None or before.kind == "comma" or (before.kind == "np" and before.thing is None and i == 1)
+
+    def _is_style(self, i: int) -> bool:
+        return self.items[i].kind == "np" and self.items[i].phrase.head in ("style", "art", "manner")
 
     def _about(self, predicate: str) -> list[int]:
         """What a place or "with" is about: "holding a cup above" the cup, "reading a book in" the reader."""
@@ -200,10 +205,12 @@ class Reader:
             return
         subjects = self.focus
         meant = self.things.meant_by(pronoun, self.focus, how_many)
+        if meant and meant[0] in subjects:
+            subjects = self._named_last(i, meant)
+            if not subjects and not self.subjects:
+                subjects, meant = self.focus, []  # "with a cat to its left, the dog …"
         if not meant:
             self.foretold.append((predicate, subjects))
-        elif meant[0] in subjects:
-            subjects = self._named_last(i, meant)
         self.things.relate(subjects, predicate, meant)
         self.things.bring_up(meant, 0 if predicate in _DIRECTIONS else 1)
 

@@ -125,13 +125,13 @@ def _correct(words: list[Word]) -> list[Word]:
     words = [replace(word, tag="VVZ") if _is_posture(words, i) else word for i, word in enumerate(words)]
     result: list[Word] = []
     for i, word in enumerate(words):
-        after = words[i + 1] if i + 1 < len(words) else None
-        result.append(replace(word, tag=_corrected(word, result, after)))
+        result.append(replace(word, tag=_corrected(word, result, words[i + 1 : i + 3])))
     return result
 
 
-def _corrected(word: Word, before: list[Word], after: Word | None) -> str:
+def _corrected(word: Word, before: list[Word], following: list[Word]) -> str:
     last = before[-1] if before else None
+    after = following[0] if following else None
     determined = _determined(before)
     if word.tag == "UNC" and word.text.isalpha():
         return "NN1"  # a word that HanTa has never seen is a name for a thing
@@ -142,7 +142,7 @@ def _corrected(word: Word, before: list[Word], after: Word | None) -> str:
     if word.text in COLOURS and word.tag[0] in "NVU" and after and (after.is_noun or after.tag == "AJ0"):
         return "AJ0"
     if word.text in ("left", "right") and after and after.text == "of":
-        return "NN1"
+        return "NN1" if last and last.is_determiner else "AV0"  # "to the left of", "sits left of"
     if word.is_noun and word.text.endswith("ing") and after and last and last.is_noun and (after.is_noun or after.is_determiner):
         if singular(word.text) not in ING_NOUNS and not is_compound([word.text, after.text]):
             return "VVG"  # "giraffe eating leaves"
@@ -153,6 +153,8 @@ def _corrected(word: Word, before: list[Word], after: Word | None) -> str:
         return "NN1"  # "the stop sign", "a toast"
     if word.tag == "AJ0" and last and (last.is_adjective or last.tag in ("AT0", "DPS")) and determined:
         ends = after is None or after.tag in ("PUN", "CJC", "PRP", "PRF", "POS", "CJS", "DTQ") or after.is_verb
+        if after and after.text == "," and following[-1].is_adjective:
+            ends = False  # "a small, white bathroom"
         if ends and (word.text not in COLOURS or word.text in COLOUR_NOUNS):
             return "NN1"  # "the yellow remote"
     return word.tag

@@ -1,0 +1,116 @@
+"""ComfyUI's page in a real Chromium, as an artist has it in front of them."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import Page, sync_playwright
+from prompt_fidelity.tools.chromium import get_chromium
+
+# A page that keeps to itself: no updates, no synchronisation, no look-ups.
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+SETTINGS = {
+    "Comfy.TutorialCompleted": True,  # otherwise the first visit opens the templates over everything
+    "Comfy.Minimap.Visible": False,
+    "Comfy.NodeBadge.NodeSourceBadgeMode": "None",
+}
+TEXT_WIDGET = "$$node-text-preview"  # where the page shows what a node reports in words
+
+
+class ComfyPage:
+    """The page, once its graph can be used. `errors` collects what its scripts threw, `elsewhere` requests to others."""
+
+    def __init__(self, page: Page, url: str) -> None:
+        self.page = page
+        self.errors: list[str] = []
+        self.elsewhere: list[str] = []
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("request", lambda request: self._note(request.url, url))
+        page.request.post(f"{url}/api/settings", data=SETTINGS)
+        page.goto(url)
+        page.wait_for_function("() => window.app?.vueAppReady && window.app.graph && window.app.canvas", timeout=60_000)
+
+    def _note(self, address: str, own: str) -> None:
+        if address.startswith("http") and not address.startswith(own):
+            self.elsewhere.append(address)
+
+    def load_template(self, pack: str, name: str) -> dict:
+        """Open a workflow the way the template browser does; returns the file."""
+        address = f"/api/workflow_templates/{pack}/{name}.json"
+        load = "async ([address, name]) => { const file = await (await fetch(address)).json();"
+        return self.page.evaluate(load + "await app.loadGraphData(file, true, true, name); return file }", [address, name])
+
+    def unknown_nodes(self) -> list[str]:
+        return self.page.evaluate("app.graph.nodes.map(n => n.type).filter(t => !LiteGraph.registered_node_types[t])")
+
+    def wrong_widgets(self) -> list[str]:
+        """Widgets that hold none of their choices, or no number where they should."""
+        return self.page.evaluate(
+            """app.graph.nodes.flatMap(node => (node.widgets ?? []).filter(widget => {
+                const choices = widget.options?.values
+                if (widget.type === 'combo' && Array.isArray(choices)) return !choices.includes(widget.value)
+                return widget.type === 'number' && !Number.isFinite(widget.value)
+            }).map(widget => `${node.type}.${widget.name}: ${widget.value}`))"""
+        )
+
+    def api_prompt(self) -> dict:
+        """What the page would queue, in API format."""
+        prompt = self.page.evaluate("app.graphToPrompt().then(prompt => prompt.output)")
+        return {node: {key: what[key] for key in ("class_type", "inputs")} for node, what in prompt.items()}
+
+    def queue(self, timeout: float = 120) -> None:
+        """Press Run and wait for the end. Raises AssertionError with the host's words if it fails."""
+        self.page.evaluate(
+            """() => { window.ended = null
+            for (const kind of ['execution_success', 'execution_error', 'execution_interrupted'])
+                app.api.addEventListener(kind, event => { window.ended = [kind, event.detail] }, { once: true }) }"""
+        )
+        self.page.evaluate("app.queuePrompt(0)")
+        refused = self.page.evaluate("app.lastNodeErrors")
+        assert not refused, refused
+        self.page.wait_for_function("() => window.ended", timeout=timeout * 1000)
+        kind, detail = self.page.evaluate("window.ended")
+        assert kind == "execution_success", detail
+
+    def texts(self) -> dict[str, str]:
+        """What the nodes report in words, by node type."""
+        return self.page.evaluate(
+            """name => Object.fromEntries(app.graph.nodes.flatMap(node => (node.widgets ?? [])
+                .filter(widget => widget.name === name).map(widget => [node.type, widget.value])))""",
+            TEXT_WIDGET,
+        )
+
+    def pictures(self) -> dict[str, int]:
+        """How many pictures each node shows, by node type."""
+        return self.page.evaluate(
+            "Object.fromEntries(app.graph.nodes.map(node => [node.type, app.nodeOutputs[node.id]?.images?.length ?? 0]))"
+        )
+
+    def screenshot(self, path: Path) -> None:
+        """The whole graph and nothing around it, for the README and the templates' thumbnails."""
+        self.page.evaluate("app.extensionManager.command.execute('Workspace.ToggleFocusMode')")
+        self.page.evaluate("app.extensionManager.command.execute('Comfy.Canvas.FitView')")
+        self.page.wait_for_timeout(1500)  # the view glides there
+        self.page.screenshot(path=path)
+        self.page.evaluate("app.extensionManager.command.execute('Workspace.ToggleFocusMode')")
+
+
+@contextmanager
+def open_page(url: str, width: int = 1600, height: int = 1000) -> Iterator[ComfyPage]:
+    """A page of its own in a Chromium of its own."""
+    chromium = get_chromium()
+    variables = {**os.environ, **chromium.variables}
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium.program, env=variables, args=FLAGS)
+        try:
+            yield ComfyPage(browser.new_page(viewport={"width": width, "height": height}), url)
+        finally:
+            browser.close()

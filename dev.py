@@ -14,6 +14,7 @@ Everything made here lies in this folder and is ignored by git: .venv*, .host, .
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -93,6 +94,8 @@ def serve(env: Environment, port: int) -> int:
 
 
 if __name__ == "__main__":
+    # A terminated command takes the server or the tests that it started with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         sys.exit(main(sys.argv[1:]))
     except Problem as problem:

@@ -89,7 +89,12 @@ def _kind(word: Word) -> str:
 def _possessive(words: list[Word], i: int, result: list[Element]) -> int:
     """Reads what follows "the cat 's" at `i`: a side of the cat, or a thing that is the cat's. Returns where it ends."""
     j = i + 1
-    if j < len(words) and words[j].text in ("left", "right") and len(result) > 1 and result[-2].word.text in ("to", "on", "at"):
+    if (
+        j < len(words)
+        and words[j].text in ("left", "right")
+        and len(result) > 1
+        and result[-2].word.text in ("to", "on", "at")
+    ):
         side = words[j].text
         j += 1
         while j < len(words) and words[j].text in ("side", "hand"):
@@ -116,11 +121,29 @@ def _merge_of(result: list[Element]) -> None:
         whole = outer.head in ("pair", "piece", "slice", "set", "stalk")
         attributes = [a for a in outer.attributes if outer.head in PARTITIVES and (whole or a[-1].text in COLOURS)]
         merged = Phrase(
-            outer.start, inner.end, inner.determiner or outer.determiner, inner.name, attributes + inner.attributes, inner.number, outer.other, inner.possessed
+            outer.start,
+            inner.end,
+            inner.determiner or outer.determiner,
+            inner.name,
+            attributes + inner.attributes,
+            inner.number,
+            outer.other,
+            inner.possessed,
         )
-    elif outer.head in DEPICTIONS or (outer.head in CONTAINERS and not inner.determiner and not inner.number and not is_plural(inner.head)):
+    elif outer.head in DEPICTIONS or (
+        outer.head in CONTAINERS and not inner.determiner and not inner.number and not is_plural(inner.head)
+    ):
         contents = [*inner.attributes, inner.name]
-        merged = Phrase(outer.start, inner.end, outer.determiner, outer.name, outer.attributes + contents, outer.number, outer.other, outer.possessed)
+        merged = Phrase(
+            outer.start,
+            inner.end,
+            outer.determiner,
+            outer.name,
+            outer.attributes + contents,
+            outer.number,
+            outer.other,
+            outer.possessed,
+        )
     else:
         return
     result[-3:] = [Element("np", result[-3].word, phrase=merged, role=result[-3].role)]

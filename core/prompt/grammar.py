@@ -47,6 +47,7 @@ class Reader:
         self.focus: list[int] | None = None
         self.introduced_by = ""
         self.owners: list[int] = []  # what the last "with" was about
+        self.with_clause = False  # whether it came after a comma
         self.action = ""  # predicate of the last verb, if it makes a relation
         self.is_finite = False  # whether the clause has its main verb
         self.is_aside = False  # within words about an effect or a purpose
@@ -86,13 +87,16 @@ class Reader:
             if not self.comes(i + 1, "place", "verb") and self.items[i - 1].word.text != "without":
                 self.things.relate(owners, "with", found)
             self.owners = owners
+            self.with_clause = again and self.with_clause or self.comes(i - 2, "comma")
             if item.phrase.is_body_part:
                 self.things.bring_up(found, 1)  # "a cat with blue eyes sitting on": still the cat
             else:
                 self._introduce(found, again, "with")
         elif role == "verb":
             if self.action:
-                self.things.relate(self.subjects if self.introduced_by == "verb" else self.focus or [], self.action, found)
+                self.things.relate(
+                    self.subjects if self.introduced_by == "verb" else self.focus or [], self.action, found
+                )
             self._introduce(found, again, "verb")
         elif role == "contents" and item.phrase.is_plural and self.items[i - 2].thing is not None:
             self.things.relate(found, "in", [self.items[i - 2].thing])  # "a bowl of oranges"
@@ -145,13 +149,18 @@ class Reader:
         if item.word.text == "by" and place.form == "open" and self._names_artist(i):
             self.is_aside = True
             return
-        while self.item(j) and (self.items[j].kind == "of" or (self.items[j].kind == "other" and self.items[j].word.text in ("both", "all", "either"))):
+        while self.item(j) and (
+            self.items[j].kind == "of"
+            or (self.items[j].kind == "other" and self.items[j].word.text in ("both", "all", "either"))
+        ):
             j += 1
         following = self.item(j) if place.form == "open" else None
         if following and following.kind == "np":
             self.pending = (place.predicate, None if self._is_fronted(i, j + 1) else self._about(place.predicate))
         elif following and following.kind == "pronoun":
             self._measured_from_pronoun(i, j + 1, place.predicate, following.word.text, 1 if j == i + 1 else 2)
+        elif place.form == "open" and j > i + 1:
+            self._measured_from_pronoun(i, j, place.predicate, "them", 2)  # "to the right of both"
         elif place.form == "owned":
             self._measured_from_pronoun(i, i + 1, place.predicate, place.owner, 1)
         elif place.form == "bare" or place.predicate in _DIRECTIONS:
@@ -203,8 +212,18 @@ class Reader:
         if self._is_fronted(i, end):
             self.fronted.append((predicate, self.things.meant_by(pronoun, [], how_many)))
             return
-        subjects = self.focus
-        meant = self.things.meant_by(pronoun, self.focus, how_many)
+        subjects, before = self.focus, self.item(i - 1)
+        if (
+            before
+            and before.role.startswith("complement")
+            and before.thing is not None
+            and self.completed[0] not in _DIRECTIONS
+        ):
+            if any(fits(pronoun, self.things[thing]) for thing in self.focus) and before.thing not in self.focus:
+                self.things.relate([before.thing], predicate, self.focus)  # "between a car to its right and …"
+                return
+        meant = self._main_subject(pronoun) if how_many == 1 else []
+        meant = meant or self.things.meant_by(pronoun, self.focus, how_many)
         if meant and meant[0] in subjects:
             subjects = self._named_last(i, meant)
             if not subjects and not self.subjects:
@@ -217,15 +236,27 @@ class Reader:
     def _measured_from_context(self, i: int, place: Place) -> None:
         """ "... with a dog to the right": right of what the sentence is about."""
         before = self.item(i - 1)
-        if before and before.kind == "np" and before.role in ("complement", "verb", "prep", "of") and before.thing not in (self.focus or []):
+        if (
+            before
+            and before.kind == "np"
+            and before.role in ("complement", "verb", "prep", "of")
+            and before.thing not in (self.focus or [])
+        ):
             # "between a boat to the left and …", "lies on the bed to the left"; nothing if it is "the scene below"
             self.things.relate([] if before.thing is None else [before.thing], place.predicate, self.focus or [])
         elif self._is_fronted(i, i + 1):
             self.fronted.append((place.predicate, self.things.salient[:1]))
         else:
-            others = [thing for thing in self.things.salient if thing not in self.focus][:1]
+            others = self._main_subject() or [thing for thing in self.things.salient if thing not in self.focus][:1]
             self.things.relate(self.focus, place.predicate, others)
             self.things.bring_up(others, 0)
+
+    def _main_subject(self, pronoun: str = "") -> list[int]:
+        """What "…, with a cup to its left" belongs to: its clause's subject. ("The table with a cup on it" is no clause.)"""
+        if self.introduced_by != "with" or not self.with_clause:
+            return []
+        others = [thing for thing in self.subjects if thing not in self.focus]
+        return [thing for thing in others if not pronoun or fits(pronoun, self.things[thing])][:1]
 
     def _named_last(self, i: int, but: list[int]) -> list[int]:
         """The thing named last before element `i`."""
@@ -240,9 +271,14 @@ class Reader:
         word, before = item.word, self.item(i - 1)
         if before and item.is_finite and not self.is_finite and self.subjects:
             self._refocus(self.subjects, "subject")  # "a dog wearing goggles sits"
-        elif before and before.kind == "np" and before.role.startswith(("complement", "prep", "of")) and word.is_participle:
-            if not self._stays_with_person(before):
-                self._refocus([] if before.thing is None else [before.thing], "with")
+        elif (
+            before
+            and before.kind == "np"
+            and before.role.startswith(("complement", "prep", "of"))
+            and word.is_participle
+        ):
+            if before.thing is not None and not self._stays_with_person(before):
+                self._refocus([before.thing], "with")
         elif before and before.kind in ("comma", "sub") and word.is_participle and self.subjects:
             self._refocus(self.subjects, "subject")
         self.is_finite = self.is_finite or item.is_finite
@@ -256,7 +292,7 @@ class Reader:
         """ "A man in a helmet standing by a car": it is the man who stands there."""
         if not self.subjects or not self.things[self.subjects[0]].is_person or self.completed[0] in _DIRECTIONS:
             return False
-        return complement.thing is not None and not self.things[complement.thing].is_person and self.introduced_by == "subject"
+        return not self.things[complement.thing].is_person and self.introduced_by == "subject"
 
     def _on_be(self, i: int, item: Element) -> None:
         if item.is_finite and not self.is_finite and self.subjects:

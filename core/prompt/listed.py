@@ -13,7 +13,26 @@ from .syntax import parse_weights
 from .tagger import Word, sentences
 
 # Tags of words that hold a sentence together; an error message doesn't offer them.
-_FUNCTION_TAGS = ("AT0", "CJC", "CJS", "CJT", "PRP", "PRF", "PNP", "DPS", "DT0", "DTQ", "TO0", "PUN", "VBZ", "VBD", "VBB", "POS", "EX0", "")
+_FUNCTION_TAGS = (
+    "AT0",
+    "CJC",
+    "CJS",
+    "CJT",
+    "PRP",
+    "PRF",
+    "PNP",
+    "DPS",
+    "DT0",
+    "DTQ",
+    "TO0",
+    "PUN",
+    "VBZ",
+    "VBD",
+    "VBB",
+    "POS",
+    "EX0",
+    "",
+)
 
 
 def find_words(text: str, words: str) -> Scene:
@@ -60,12 +79,23 @@ def _object(text: str, words: list[Word]) -> SceneObject:
     if phrase is None:  # no noun among them ("standing", other languages): the last word is the name
         name, attributes = words[-1:], [[word] for word in words[start:-1]]
     else:
-        name, attributes = phrase.name, phrase.attributes + [[w] for w in words[phrase.end :] if w.is_noun or w.is_adjective]
+        name, attributes = (
+            phrase.name,
+            phrase.attributes + [[w] for w in words[phrase.end :] if w.is_noun or w.is_adjective],
+        )
     spans = tuple(word.span for word in name)
-    return SceneObject(spell(text, name), phrase_of(text, name, attributes), spans, tuple(attribute_of(text, words) for words in attributes), (spans,))
+    return SceneObject(
+        spell(text, name),
+        phrase_of(text, name, attributes),
+        spans,
+        tuple(attribute_of(text, words) for words in attributes),
+        (spans,),
+    )
 
 
-def _described_elsewhere(wanted: list[str], tagged: list[Word], taken: set[int], by_grammar: Scene) -> SceneObject | None:
+def _described_elsewhere(
+    wanted: list[str], tagged: list[Word], taken: set[int], by_grammar: Scene
+) -> SceneObject | None:
     """ "black car" where the prompt says "a shiny black old car" or "the car is black"."""
     for thing in by_grammar.objects:
         name = thing.name.lower().split()
@@ -74,7 +104,13 @@ def _described_elsewhere(wanted: list[str], tagged: list[Word], taken: set[int],
         claimed = {i for i, word in enumerate(tagged) if word.span in thing.spans}
         if rest and wanted[-len(name) :] == name and not claimed & taken and all(word in attributes for word in rest):
             taken |= claimed
-            return SceneObject(thing.name, " ".join([*rest, thing.name]), thing.spans, tuple(attributes[word] for word in rest), (thing.spans,))
+            return SceneObject(
+                thing.name,
+                " ".join([*rest, thing.name]),
+                thing.spans,
+                tuple(attributes[word] for word in rest),
+                (thing.spans,),
+            )
     return None
 
 
@@ -86,7 +122,9 @@ def _inside_a_word(text: str, entry: str, tagged: list[Word], taken: set[int]) -
         key = len(tagged) + occurrence.start()
         if key not in taken:
             taken.add(key)
-            return SceneObject(occurrence.group(), occurrence.group(), (occurrence.span(),), (), ((occurrence.span(),),))
+            return SceneObject(
+                occurrence.group(), occurrence.group(), (occurrence.span(),), (), ((occurrence.span(),),)
+            )
     return None
 
 
@@ -97,13 +135,22 @@ def _relations(by_grammar: Scene, objects: tuple[SceneObject, ...]) -> tuple[Sce
         for number, match in enumerate(objects):
             if match.spans[-1] in heads:
                 listed.setdefault(index, number)
-    return tuple(SceneRelation(listed[r.subject], r.predicate, listed[r.object]) for r in by_grammar.relations if r.subject in listed and r.object in listed)
+    return tuple(
+        SceneRelation(listed[r.subject], r.predicate, listed[r.object])
+        for r in by_grammar.relations
+        if r.subject in listed and r.object in listed
+    )
 
 
 def _explain(entry: str, entries: list[str], tagged: list[Word]) -> str:
     words = [word.text for word in tagged]
     offered = ", ".join(dict.fromkeys(word.text for word in tagged if word.tag not in _FUNCTION_TAGS)) or "no words"
-    missing = [word.text for sentence in sentences(entry) for word in sentence if singular(word.text) not in map(singular, words)]
+    missing = [
+        word.text
+        for sentence in sentences(entry)
+        for word in sentence
+        if singular(word.text) not in map(singular, words)
+    ]
     times = Counter(other.lower() for other in entries)[entry.lower()]
     if missing:
         source = "" if missing == [entry.lower()] else f' (of "{entry}")'

@@ -46,7 +46,12 @@ def _joined_role(reader: Reader, i: int, joint: Element) -> str:
     while j >= 0 and reader.items[j].kind in ("and", "comma", "other"):
         j -= 1
     former, following = reader.item(j), reader.item(i + 1)
-    if former is None or former.kind != "np" or reader.fronted or not (joint.kind == "and" or _is_inner_member(reader, i)):
+    if (
+        former is None
+        or former.kind != "np"
+        or reader.fronted
+        or not (joint.kind == "and" or _is_inner_member(reader, i))
+    ):
         return "subject"
     starts_clause = following is not None and (following.kind == "be" or following.is_finite)
     if starts_clause and former.role != "subject" and (reader.is_finite or not reader.subjects):

@@ -33,7 +33,8 @@ _RULES: list[tuple[re.Pattern[str], str, str]] = [
     (re.compile(pattern), predicate, form)
     for pattern, predicate, form in [
         (rf"{_NEAR_WORDS}(?:{_BY} )?(?:the |its )?(?:immediate |far |extreme )?{_SIDE} of\b", "{side} of", "open"),
-        (rf"{_NEAR_WORDS}(?:{_BY}|with|over|under|beneath) {_OWNER} (?:own |immediate |far |other )?{_SIDE}{_BODY}", "{side} of", "owned"),
+        (rf"{_NEAR_WORDS}(?:{_BY}|over|under|beneath) {_OWNER} (?:own |immediate |far |other )?{_SIDE}{_BODY}", "{side} of", "owned"),
+        (rf"with {_OWNER} (?:own )?(?P<side>left|right) hand\b", "{side} of", "owned"),
         (rf"{_NEAR_WORDS}{_BY} the (?:immediate |far |extreme )?{_SIDE}\b", "{side} of", "bare"),
         (rf"{_NEAR_WORDS}(?:at|by|near) {_OWNER} (?:feet|foot|base|paws)", "below", "owned"),
         (r"(?:at|by|near) the (?:feet|foot|base|bottom) of\b", "below", "open"),

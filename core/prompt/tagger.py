@@ -95,7 +95,11 @@ def _split(text: str) -> list[Word]:
         start, end = found.span()
         if any(a < end and start < b for a, b in opaque):
             continue
-        words.append(Word(unicodedata.normalize("NFC", found.group()).lower().replace("’", "'"), _kind(found.group()), start, end))
+        words.append(
+            Word(
+                unicodedata.normalize("NFC", found.group()).lower().replace("’", "'"), _kind(found.group()), start, end
+            )
+        )
     words += [Word("\n", "STOP", at, at + 1) for at, character in enumerate(text) if character in "\n\r"]
     return sorted(words, key=lambda word: word.start)
 
@@ -133,6 +137,8 @@ def _corrected(word: Word, before: list[Word], following: list[Word]) -> str:
     last = before[-1] if before else None
     after = following[0] if following else None
     determined = _determined(before)
+    if word.text == "nearby" and not (after and after.is_noun):
+        return "AV0"
     if word.tag == "UNC" and word.text.isalpha():
         return "NN1"  # a word that HanTa has never seen is a name for a thing
     if after and is_compound([word.text, after.text]):
@@ -143,11 +149,28 @@ def _corrected(word: Word, before: list[Word], following: list[Word]) -> str:
         return "AJ0"
     if word.text in ("left", "right") and after and after.text == "of":
         return "NN1" if last and last.is_determiner else "AV0"  # "to the left of", "sits left of"
-    if word.is_noun and word.text.endswith("ing") and after and last and last.is_noun and (after.is_noun or after.is_determiner):
+    if (
+        word.is_noun
+        and word.text.endswith("ing")
+        and after
+        and last
+        and last.is_noun
+        and (after.is_noun or after.is_determiner)
+    ):
         if singular(word.text) not in ING_NOUNS and not is_compound([word.text, after.text]):
             return "VVG"  # "giraffe eating leaves"
-    if word.text in HOMOGRAPHS and not word.is_noun and not (after and (after.is_noun or after.is_determiner or after.is_adjective or after.tag in ("PNP", "VVI"))):
-        if last is None or last.is_adjective or last.is_determiner or last.is_noun or last.tag in ("PUN", "CJC", "PRP", "CRD"):
+    if (
+        word.text in HOMOGRAPHS
+        and not word.is_noun
+        and not (after and (after.is_noun or after.is_determiner or after.is_adjective or after.tag in ("PNP", "VVI")))
+    ):
+        if (
+            last is None
+            or last.is_adjective
+            or last.is_determiner
+            or last.is_noun
+            or last.tag in ("PUN", "CJC", "PRP", "CRD")
+        ):
             return "NN1"  # "white remote and clock"
     if word.tag in ("VVB", "VVI", "VVZ") and determined and not (last and last.is_noun and word.tag != "VVI"):
         return "NN1"  # "the stop sign", "a toast"
@@ -162,7 +185,12 @@ def _corrected(word: Word, before: list[Word], following: list[Word]) -> str:
 
 def _is_posture(words: list[Word], i: int) -> bool:
     """A verb of posture that was taken for a plural: "the deer stands tall"."""
-    if words[i].text not in POSTURE_VERBS or not words[i].is_noun or i == 0 or words[i - 1].tag in ("AT0", "DPS", "CRD", "CJC", "PUN"):
+    if (
+        words[i].text not in POSTURE_VERBS
+        or not words[i].is_noun
+        or i == 0
+        or words[i - 1].tag in ("AT0", "DPS", "CRD", "CJC", "PUN")
+    ):
         return False
     return i + 1 == len(words) or words[i + 1].tag in ("PRP", "AV0", "AVP", "AJ0", "TO0", "PUN", "CJC", "ORD")
 

@@ -20,6 +20,8 @@ FLAGS = [
 SETTINGS = {
     "Comfy.TutorialCompleted": True,  # otherwise the first visit opens the templates over everything
     "Comfy.Minimap.Visible": False,
+    "Comfy.Graph.CanvasInfo": False,
+    "Comfy.Graph.CanvasMenu": False,
     "Comfy.NodeBadge.NodeSourceBadgeMode": "None",
 }
 TEXT_WIDGET = "$$node-text-preview"  # where the page shows what a node reports in words
@@ -94,11 +96,20 @@ class ComfyPage:
             "Object.fromEntries(app.graph.nodes.map(node => [node.type, app.nodeOutputs[node.id]?.images?.length ?? 0]))"
         )
 
-    def screenshot(self, path: Path) -> None:
-        """The whole graph and nothing around it, for the README and the templates' thumbnails."""
+    def screenshot(self, path: Path, margin: int = 40) -> None:
+        """The whole graph at its own size and nothing around it, for the README and the templates' thumbnails."""
         self.page.evaluate("app.extensionManager.command.execute('Workspace.ToggleFocusMode')")
-        self.page.evaluate("app.extensionManager.command.execute('Comfy.Canvas.FitView')")
-        self.page.wait_for_timeout(1500)  # the view glides there
+        left, top, right, bottom = self.page.evaluate(
+            """() => app.graph.nodes.map(node => [...node.boundingRect]).reduce(
+                (all, [x, y, w, h]) => [Math.min(all[0], x), Math.min(all[1], y), Math.max(all[2], x + w), Math.max(all[3], y + h)],
+                [Infinity, Infinity, -Infinity, -Infinity])"""
+        )
+        self.page.set_viewport_size({"width": int(right - left) + 2 * margin, "height": int(bottom - top) + 2 * margin})
+        self.page.evaluate(
+            "([x, y]) => { app.canvas.ds.scale = 1; app.canvas.ds.offset = [x, y]; app.canvas.setDirty(true, true) }",
+            [margin - left, margin - top],
+        )
+        self.page.wait_for_timeout(1000)
         self.page.screenshot(path=path)
         self.page.evaluate("app.extensionManager.command.execute('Workspace.ToggleFocusMode')")
 

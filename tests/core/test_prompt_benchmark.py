@@ -34,7 +34,9 @@ def test_gpt_sentences(half):
 
 def test_vsr_sentences_are_read_without_a_mistake():
     result = benchmark.run(benchmark.read_examples((DATA / "vsr.txt").read_text(encoding="utf-8")))
-    assert [result[name] for name in ("object_recall", "object_precision", "relation_recall", "relation_precision")] == [1, 1, 1, 1]
+    assert [
+        result[name] for name in ("object_recall", "object_precision", "relation_recall", "relation_precision")
+    ] == [1, 1, 1, 1]
 
 
 def test_every_caption_has_an_object():

@@ -62,7 +62,7 @@ class Server:
     async def _run(self, prompt: dict, workflow: dict | None) -> Run:
         import aiohttp
 
-        body = {"prompt": prompt, "client_id": "test", "extra_data": {"extra_pnginfo": {"workflow": workflow}}}
+        body = {"prompt": prompt, "client_id": "test", "extra_data": {"extra_pnginfo": {"workflow": workflow or {}}}}
         async with aiohttp.ClientSession(self.url) as session, session.ws_connect("/ws?clientId=test") as socket_:
             async with session.post("/prompt", json=body) as answer:
                 reply = await answer.json()
@@ -81,6 +81,12 @@ class Server:
             async with session.get(f"/history/{run.prompt_id}") as answer:
                 run.outputs = (await answer.json())[run.prompt_id]["outputs"]
         return run
+
+    def forget(self) -> None:
+        """Drop the cached outputs of earlier runs, so that every node executes again."""
+        body = json.dumps({"free_memory": True}).encode()
+        with urllib.request.urlopen(f"{self.url}/free", body, timeout=30):
+            time.sleep(0.5)  # done by the thread that runs the prompts, between two of them
 
     def image(self, entry: dict) -> bytes:
         """The file that an output's entry {filename, subfolder, type} names."""

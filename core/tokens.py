@@ -103,7 +103,7 @@ def _text_bytes(text: str) -> tuple[bytes, list[Span]]:
 
 
 def _normal(characters: str) -> str:
-    """Lower case, NFC, no spaces or control characters; all forms of sigma alike (its lower case depends on its place)."""
+    """Lower case, NFC, no spaces or control characters; one form of sigma (its lower case depends on its place)."""
     characters = unicodedata.normalize("NFC", characters).lower().replace("ς", "σ")
     return "".join(
         c for c in characters if not c.isspace() and unicodedata.category(c) not in ("Cc", "Cf", "Cs") or c == "\u200d"
@@ -143,7 +143,7 @@ def _byte_of_character() -> dict[str, int]:
 
 
 def readable(piece: str | None, text: str) -> str:
-    """What the artist reads for a token: the piece's letters, or the text it comes from if it is part of a character."""
+    """What the artist reads for a token: the piece's letters, or `text`, where it is from, if it is half a character."""
     if piece is None:
         return text
     spelled = _piece_bytes([piece])[0]
@@ -176,7 +176,7 @@ def build_targets(prompt_text: str, scene: Scene, tokens: Sequence[Sequence[Toke
     spans = align(scene.text, [flat[i][0] for i in content], [flat[i][2] for i in content], embeddings)
     placed = [
         _Content(i, span, readable(flat[i][0], scene.text[slice(*span)] if span else ""))
-        for i, span in zip(content, spans)
+        for i, span in zip(content, spans, strict=True)
     ]
 
     objects: list[Target] = []

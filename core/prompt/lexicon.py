@@ -23,9 +23,7 @@ COLOURS = _words(
     "lilac mauve mint peach burgundy aqua azure charcoal coral emerald fuchsia lime ochre plum rust salmon sapphire "
     "ruby multicolored multicoloured multi-colored multi-coloured rainbow colorful colourful blonde blond brunette"
 )
-SHADES = _words(
-    "dark light bright pale deep neon pastel vivid soft hot baby sky royal forest dusty"
-)
+SHADES = _words("dark light bright pale deep neon pastel vivid soft hot baby sky royal forest dusty")
 # Nouns when nothing follows them: "the orange", "a peach"; other colours alone ("a deep red") name no object.
 COLOUR_NOUNS = _words(
     "orange peach plum lime coral salmon mint olive lavender lilac violet gold silver rose rainbow emerald ruby "
@@ -123,9 +121,7 @@ QUALITY = _words(
     "effects filter background reflection reflections look theme version"
 )
 # Of these, what an article makes a thing: "a painter with a palette".
-QUALITY_OR_THING = _words(
-    "lens palette engine artist film text filter signature texture design reflection"
-)
+QUALITY_OR_THING = _words("lens palette engine artist film text filter signature texture design reflection")
 NOT_DRAWN = _phrases(
     "full body, upper body, lower body, cowboy shot, depth of field, golden hour, blue hour, low angle, wide angle, "
     "long shot, side view, unreal engine, octane render"
@@ -180,9 +176,21 @@ EFFECT_VERBS = _words(
     "becoming seem seeming appear appearing represent representing express expressing boast boasting pop popping "
     "illuminate illuminating brighten brightening"
 )
-READY = _words(
-    "ready eager prepared waiting set about perfect ideal available suitable convenient"
-)
+# Verbs whose object stands in a relation to the subject, by the relation's name.
+ACTIONS = {
+    form: predicate
+    for predicate, forms in {
+        "holding": "hold holds held holding carry carries carried carrying",
+        "wearing": "wear wears wore wearing",
+        "riding": "ride rides rode riding",
+        "eating": "eat eats ate eating",
+        "chasing": "chase chases chased chasing",
+        "pushing": "push pushes pushing",
+        "pulling": "pull pulls pulling",
+    }.items()
+    for form in forms.split()
+}
+READY = _words("ready eager prepared waiting set about perfect ideal available suitable convenient")
 
 POSTURE_VERBS = _words(
     "rests stands sits lies hovers floats hangs flies leans rises sleeps soars towers looms stretches faces waits "
@@ -218,8 +226,7 @@ NOT_ATTRIBUTES = _words(
 )
 # The last word of these does not name them: "the dog" is never a hot dog.
 MISLEADING = _phrases(
-    "hot dog, guinea pig, hot tub, hot air balloon, ferris wheel, swiss army knife, teddy bear dress, wine glass "
-    "bottle"
+    "hot dog, guinea pig, hot tub, hot air balloon, ferris wheel, swiss army knife, teddy bear dress, wine glass bottle"
 )
 OTHERNESS = _words("other another second third fourth different")  # "the other cat" is a new cat
 

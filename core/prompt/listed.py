@@ -10,7 +10,8 @@ from .lexicon import singular
 from .phrases import noun_phrase
 from .scene import Scene, SceneObject, SceneRelation, Span, WordNotFound
 from .syntax import parse_weights
-from .tagger import Word, sentences
+from .tagger import sentences
+from .word import Word
 
 # Tags of words that hold a sentence together; an error message doesn't offer them.
 _FUNCTION_TAGS = (
@@ -63,7 +64,7 @@ def _find(text: str, tagged: list[Word], entry: str, taken: set[int], by_grammar
     wanted = [word.text for sentence in sentences(entry) for word in sentence]
     for same in (lambda a, b: a == b, lambda a, b: singular(a) == singular(b)):
         for i in range(len(tagged) - len(wanted) + 1):
-            if wanted and all(same(word.text, want) for word, want in zip(tagged[i:], wanted)):
+            if wanted and all(same(word.text, want) for word, want in zip(tagged[i:], wanted, strict=False)):
                 match = _object(text, tagged[i : i + len(wanted)])
                 claimed = {j for j in range(i, i + len(wanted)) if tagged[j].span in match.spans}
                 if not claimed & taken:
@@ -153,10 +154,12 @@ def _explain(entry: str, entries: list[str], tagged: list[Word]) -> str:
     ]
     times = Counter(other.lower() for other in entries)[entry.lower()]
     if missing:
-        source = "" if missing == [entry.lower()] else f' (of "{entry}")'
-        plural = len(missing) > 1
         named = ", ".join(f'"{word}"' for word in missing)
-        return f"The word{'s' * plural} {named}{source} {'are' if plural else 'is'} not in the prompt. The prompt has: {offered}."
-    if times > 1:
-        return f'"{entry}" is listed {times} times, more often than it is in the prompt. The prompt has: {offered}.'
-    return f'The words of "{entry}" are in the prompt, but not together or already taken by another entry. The prompt has: {offered}.'
+        source = "" if missing == [entry.lower()] else f' (of "{entry}")'
+        says = f"words {named}{source} are" if len(missing) > 1 else f"word {named}{source} is"
+        problem = f"The {says} not in the prompt."
+    elif times > 1:
+        problem = f'"{entry}" is listed {times} times, more often than it is in the prompt.'
+    else:
+        problem = f'The words of "{entry}" are in the prompt, but not together, or another entry has them already.'
+    return f"{problem} The prompt has: {offered}."

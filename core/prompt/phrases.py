@@ -16,7 +16,7 @@ from .lexicon import (
     is_plural,
     singular,
 )
-from .tagger import Word
+from .word import Word
 
 
 @dataclass
@@ -125,7 +125,7 @@ def _attributes(modifiers: list[Word]) -> list[list[Word]]:
 
 
 def _describes(words: list[Word], i: int, start: int, bounded: bool) -> bool:
-    """Whether the participle at `i` describes the noun to come ("a parked car") or is a verb ("a man riding a horse")."""
+    """Whether the participle at `i` describes a noun to come: "a parked car", not "a man riding a horse"."""
     after = words[i + 1]
     if not (after.is_noun or after.is_adjective or (after.is_participle and bounded)):
         return False

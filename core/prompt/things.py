@@ -8,7 +8,7 @@ from . import lexicon
 from .clauses import Element
 from .lexicon import is_abstract, is_compound, is_plural, singular
 from .phrases import Phrase
-from .tagger import Word
+from .word import Word
 
 
 @dataclass
@@ -107,12 +107,9 @@ class Things:
             return False
         if is_compound([word.text for word in phrase.name]):
             return True
-        if (
-            phrase.described in lexicon.NOT_DRAWN
-            or head in lexicon.LIGHT
-            or head in lexicon.QUALITY
-            or is_abstract(head)
-        ):
+        if phrase.described in lexicon.NOT_DRAWN or head in lexicon.LIGHT or is_abstract(head):
+            return False
+        if head in lexicon.QUALITY and not (head in lexicon.QUALITY_OR_THING and phrase.determiner):
             return False
         if head == "camera" and before is not None and before.word.text in ("at", "toward", "towards", "facing"):
             return False

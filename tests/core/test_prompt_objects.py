@@ -135,8 +135,10 @@ def test_nothing_to_draw(text):
 
 
 _WORDS = (
-    "a the cat cats dog bear bed , . ; with without to left right of on its their it them his is are above below in front next ( ) : which while between "
-    "both and red blue orange 3 1girl embedding:x photo cup pair wearing holding _ \n - there no who 's made by other 🐱 猫 e\u0301 \x00 \u200d BREAK <lora:x:1> of"
+    "a the cat cats dog bear bed , . ; with without to left right of on its their it them his is are "
+    "above below in front next ( ) : which while between both and red blue orange 3 1girl embedding:x "
+    "photo cup pair wearing holding _ \n - there no who 's made by other 🐱 猫 e\u0301 \x00 \u200d BREAK "
+    "<lora:x:1> of"
 ).split(" ")
 
 
@@ -165,7 +167,10 @@ def test_huge_prompts_are_read_too(text):
 
 
 def test_a_prompt_takes_less_than_20_milliseconds():
-    text = "The white vase is placed below the hair drier, with scissors above it, and the green toothbrush is situated between them. A book is nearby."
+    text = (
+        "The white vase is placed below the hair drier, with scissors above it, and the green toothbrush is situated "
+        "between them, with the vase to the left and the scissors to the right. A yellow book is nearby."
+    )
     extract(text)
     taken = []
     for _ in range(5):
@@ -176,6 +181,7 @@ def test_a_prompt_takes_less_than_20_milliseconds():
 
 
 def test_importing_the_core_does_not_load_the_tagger():
-    program = "import sys; sys.path.insert(0, 'tests'); import conftest, prompt_fidelity.core.tokens; print('HanTa' in sys.modules)"
+    load = "import sys; sys.path.insert(0, 'tests'); import conftest"
+    program = f"{load}, prompt_fidelity.core.tokens; print('HanTa' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "False"

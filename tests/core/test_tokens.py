@@ -22,7 +22,7 @@ def bpe(text: str, rng: random.Random | None = None) -> list[str]:
             if rng and len(data) > 1
             else []
         )
-        for start, end in zip([0, *cuts], [*cuts, len(data)]):
+        for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True):
             pieces.append("".join(LETTER[byte] for byte in data[start:end]))
         pieces[-1] += "</w>"
     return pieces
@@ -102,7 +102,7 @@ def test_however_words_are_cut_the_pieces_cover_them_in_order():
         pieces = bpe(text, rng)
         spans = align(text, pieces)
         assert None not in spans
-        assert all(a[0] <= b[0] and a[1] <= b[1] for a, b in zip(spans, spans[1:]))
+        assert all(a[0] <= b[0] and a[1] <= b[1] for a, b in zip(spans, spans[1:], strict=False))
         assert {i for start, end in spans for i in range(start, end)} == {
             i for i, c in enumerate(text) if not c.isspace()
         }

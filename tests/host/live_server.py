@@ -12,6 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -57,7 +58,8 @@ class Server:
 
     def run(self, prompt: dict, timeout: float = 120, workflow: dict | None = None) -> Run:
         """Queue a prompt (API format) and follow it to its end. Raises AssertionError with the host's own words."""
-        return asyncio.run(asyncio.wait_for(self._run(prompt, workflow), timeout))
+        with ThreadPoolExecutor(1) as thread:  # of its own, since an open page keeps a loop in this one
+            return thread.submit(asyncio.run, asyncio.wait_for(self._run(prompt, workflow), timeout)).result()
 
     async def _run(self, prompt: dict, workflow: dict | None) -> Run:
         import aiohttp
@@ -121,6 +123,7 @@ def start(host: Path, folder: Path) -> tuple[subprocess.Popen, Server]:
             stdout=out,
             stderr=subprocess.STDOUT,
             cwd=folder,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},  # the models are so small that threads only wait for each other
             preexec_fn=end_with_parent if os.name == "posix" else None,
         )
     server = Server(port, log)

@@ -143,7 +143,7 @@ def _byte_of_character() -> dict[str, int]:
 
 
 def readable(piece: str | None, text: str) -> str:
-    """What the artist reads for a token: the piece's letters, or `text`, where it is from, if it is half a character."""
+    """What the artist reads for a token: the piece's letters, or `text` if it is part of a character."""
     if piece is None:
         return text
     spelled = _piece_bytes([piece])[0]

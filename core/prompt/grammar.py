@@ -211,7 +211,7 @@ class Reader:
             self.things.bring_up(others, 0)
 
     def _main_subject(self, pronoun: str = "") -> list[int]:
-        """The subject of the clause that "…, with a cup to its left" belongs to; none for "a table with a cup on it"."""
+        """The subject of the clause that "…, with a cup to its left" belongs to; "a cup with a lid on it" has none."""
         if self.introduced_by != "with" or not self.with_clause:
             return []
         others = [thing for thing in self.subjects if thing not in self.focus]

@@ -22,8 +22,10 @@ class Place:
     owner: str = ""
 
 
-_NEAR_WORDS = r"(?:(?:slightly|directly|just|immediately|right|far|further|farther|somewhat|straight|off|over|partially|up|down) )*"
+_NEAR = "slightly|directly|just|immediately|right|far|further|farther|somewhat|straight|off|over|partially|up|down"
+_NEAR_WORDS = rf"(?:(?:{_NEAR}) )*"
 _BY = r"(?:to|on|at|from|in|by|toward|towards|along)"
+_AT = r"(?:to|on|at|from|in|by|toward|towards|along|over|under|beneath)"
 _SIDE = r"(?P<side>left|right)(?:-hand)?(?: hand)?(?: side| edge| end| corner)?"
 _OWNER = r"(?P<owner>its|their|his|her|my|your)"
 _BODY = r"(?: (?:hand|arm|shoulder|paw|foot|leg|wrist|elbow|hip|wing|trunk|claw))?"
@@ -33,7 +35,7 @@ _RULES: list[tuple[re.Pattern[str], str, str]] = [
     (re.compile(pattern), predicate, form)
     for pattern, predicate, form in [
         (rf"{_NEAR_WORDS}(?:{_BY} )?(?:the |its )?(?:immediate |far |extreme )?{_SIDE} of\b", "{side} of", "open"),
-        (rf"{_NEAR_WORDS}(?:{_BY}|over|under|beneath) {_OWNER} (?:own |immediate |far |other )?{_SIDE}{_BODY}", "{side} of", "owned"),
+        (rf"{_NEAR_WORDS}{_AT} {_OWNER} (?:own |immediate |far )?{_SIDE}{_BODY}", "{side} of", "owned"),
         (rf"with {_OWNER} (?:own )?(?P<side>left|right) hand\b", "{side} of", "owned"),
         (rf"{_NEAR_WORDS}{_BY} the (?:immediate |far |extreme )?{_SIDE}\b", "{side} of", "bare"),
         (rf"{_NEAR_WORDS}(?:at|by|near) {_OWNER} (?:feet|foot|base|paws)", "below", "owned"),

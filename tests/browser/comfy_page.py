@@ -28,7 +28,7 @@ TEXT_WIDGET = "$$node-text-preview"  # where the page shows what a node reports 
 
 
 class ComfyPage:
-    """The page, once its graph can be used. `errors` collects what its scripts threw, `elsewhere` requests to others."""
+    """The page, once it has started. `errors`: what its scripts threw; `elsewhere`: requests to other servers."""
 
     def __init__(self, page: Page, url: str) -> None:
         self.page = page
@@ -38,7 +38,9 @@ class ComfyPage:
         page.on("request", lambda request: self._note(request.url, url))
         page.request.post(f"{url}/api/settings", data=SETTINGS)
         page.goto(url)
-        page.wait_for_function("() => window.app?.vueAppReady && window.app.graph && window.app.canvas", timeout=60_000)
+        # The page opens a graph of its own at the end of its start, which would come over ours.
+        opened = "window.app.extensionManager?.workflow?.activeWorkflow && window.app.graph?.nodes.length"
+        page.wait_for_function(f"() => window.app?.vueAppReady && {opened}", timeout=60_000)
 
     def _note(self, address: str, own: str) -> None:
         if address.startswith("http") and not address.startswith(own):
@@ -48,7 +50,9 @@ class ComfyPage:
         """Open a workflow the way the template browser does; returns the file."""
         address = f"/api/workflow_templates/{pack}/{name}.json"
         load = "async ([address, name]) => { const file = await (await fetch(address)).json();"
-        return self.page.evaluate(load + "await app.loadGraphData(file, true, true, name); return file }", [address, name])
+        return self.page.evaluate(
+            load + "await app.loadGraphData(file, true, true, name); return file }", [address, name]
+        )
 
     def unknown_nodes(self) -> list[str]:
         return self.page.evaluate("app.graph.nodes.map(n => n.type).filter(t => !LiteGraph.registered_node_types[t])")
@@ -93,7 +97,8 @@ class ComfyPage:
     def pictures(self) -> dict[str, int]:
         """How many pictures each node shows, by node type."""
         return self.page.evaluate(
-            "Object.fromEntries(app.graph.nodes.map(node => [node.type, app.nodeOutputs[node.id]?.images?.length ?? 0]))"
+            """Object.fromEntries(app.graph.nodes.map(
+                node => [node.type, app.nodeOutputs[node.id]?.images?.length ?? 0]))"""
         )
 
     def screenshot(self, path: Path, margin: int = 40) -> None:
@@ -101,7 +106,8 @@ class ComfyPage:
         self.page.evaluate("app.extensionManager.command.execute('Workspace.ToggleFocusMode')")
         left, top, right, bottom = self.page.evaluate(
             """() => app.graph.nodes.map(node => [...node.boundingRect]).reduce(
-                (all, [x, y, w, h]) => [Math.min(all[0], x), Math.min(all[1], y), Math.max(all[2], x + w), Math.max(all[3], y + h)],
+                (all, [x, y, width, height]) => [Math.min(all[0], x), Math.min(all[1], y),
+                    Math.max(all[2], x + width), Math.max(all[3], y + height)],
                 [Infinity, Infinity, -Infinity, -Infinity])"""
         )
         self.page.set_viewport_size({"width": int(right - left) + 2 * margin, "height": int(bottom - top) + 2 * margin})

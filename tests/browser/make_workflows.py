@@ -2,8 +2,8 @@
 
     python3 dev.py run tests/browser/make_workflows.py [--seed 3] [--screenshot graph.png]
 
-The graphs are saved by ComfyUI's own page, so that they are what it would save. Run this again when a method is added or
-a node's inputs change.
+The graphs are saved by ComfyUI's own page, so they are what it would save. Run this again when a method is added or the
+inputs of a node change.
 """
 
 import argparse
@@ -51,9 +51,14 @@ PLACES = {  # node id: x, y, width, height, in columns from left to right as the
     "11": (1420, 330, 200, 50),
     SAVED: (1660, 0, 300, 280),
     PLAIN: (1660, 330, 300, 270),
-    MAPS: (2000, 0, 460, 600),
+    MAPS: (2000, 0, 560, 700),
 }
-TITLES = {WITH: "KSampler with the method", WITHOUT: "KSampler without", PLAIN: "Without the method", "3": "Negative prompt"}
+TITLES = {
+    WITH: "KSampler with the method",
+    WITHOUT: "KSampler without",
+    PLAIN: "Without the method",
+    "3": "Negative prompt",
+}
 
 
 def graph(method: str, preset: str, seed: int) -> dict:

@@ -50,7 +50,7 @@ def test_a_stock_graph_is_queued_as_converted(comfy: ComfyPage, server: Server):
 
 
 def test_every_setting_of_every_method_can_be_chosen(comfy: ComfyPage):
-    """Goes through methods and presets on the node itself: the widgets that appear hold values that the host accepts."""
+    """Goes through methods and presets on the node itself: the widgets that appear hold values of their choices."""
     comfy.page.evaluate("app.graph.clear(), app.graph.add(LiteGraph.createNode('FidelitySelectMethod'))")
     options = comfy.page.evaluate("app.graph.nodes[0].widgets[0].options.values")
     assert {"t_sam", "attend_and_excite"} <= set(options)
@@ -80,7 +80,9 @@ def test_a_workflow_opens_and_runs(comfy: ComfyPage, server: Server, name: str):
     expected = {kind for kind in types & TELLING} | {"pictures"}
     for _ in range(50):  # the page draws what the websocket brought a moment later
         texts, pictures = comfy.texts(), comfy.pictures()
-        shown = {kind for kind, text in texts.items() if text} | ({"pictures"} if pictures.get("FidelityViewMaps") else set())
+        shown = {kind for kind, text in texts.items() if text} | (
+            {"pictures"} if pictures.get("FidelityViewMaps") else set()
+        )
         if expected <= shown:
             break
         time.sleep(0.1)

@@ -25,6 +25,8 @@ def objects(text: str) -> list[str]:
         ("a black car and a white clock", ["black car", "white clock"]),
         ("A BLACK CAR AND A WHITE CLOCK", ["BLACK CAR", "WHITE CLOCK"]),
         ("red ball, blue ring", ["red ball", "blue ring"]),
+        ("red ball\nblue ring\n\nwhite clock", ["red ball", "blue ring", "white clock"]),
+        ("a red circle and a blue square", ["red circle", "blue square"]),
         ("two dogs", ["dogs"]),
         ("an orange", ["orange"]),
         ("the orange orange", ["orange orange"]),

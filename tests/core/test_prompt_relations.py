@@ -26,6 +26,7 @@ def relations(text: str) -> set[str]:
         ("The cat and the dog are left of the bus.", {"cat left of bus", "dog left of bus"}),
         ("a toilet between a car and a truck", {"toilet between car", "toilet between truck"}),
         ("The fork is above the knife and the spoon is below the cup.", {"fork above knife", "spoon below cup"}),
+        ("a cat,\nleft of a dog", {"cat left of dog"}),
         ("a black dog in front of a house", {"dog in front of house"}),
         ("a man wearing a hat and a scarf", {"man wearing hat", "man wearing scarf"}),
         ("a man riding a horse", {"man riding horse"}),
@@ -64,6 +65,19 @@ def test_relations_between_named_things(text, expected):
         (
             "The cow is left of the dog, with the giraffe towering over both of them.",
             {"cow left of dog", "giraffe above cow", "giraffe above dog"},
+        ),
+        (
+            "The bear is left of the cow, and the dog is right of both.",
+            {"bear left of cow", "dog right of bear", "dog right of cow"},
+        ),
+        (
+            "A boat is parked between a car to its right and a bus to its left.",
+            {"car right of boat", "bus left of boat"},
+        ),
+        ("The sheep is left of the bear, with a cat perched above it.", {"sheep left of bear", "cat above sheep"}),
+        (
+            "The apple is left of the cake, which is in turn left of the cup.",
+            {"apple left of cake", "cake left of cup"},
         ),
         ("The person holds a kite above their head.", {"person holding kite", "kite above person"}),
         ("With a cat to its left, the dog stands above the sheep.", {"cat left of dog", "dog above sheep"}),

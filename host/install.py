@@ -4,7 +4,7 @@ import time
 
 import comfy.patcher_extension
 
-from ..core.methods.base import LatentLoss
+from ..core.methods.base import Method
 from ..core.record import Record
 from ..core.targets import Targets
 from .errors import HostError
@@ -19,7 +19,7 @@ from .unet import cross_attention_sites
 _GRADIENT_ROWS = 3
 
 
-def attach(model, method: LatentLoss, targets: Targets, *, strength: float = 1.0, start: float = 0.0, end: float = 1.0, node_id: str | None = None):
+def attach(model, method: Method, targets: Targets, *, strength: float = 1.0, start: float = 0.0, end: float = 1.0, node_id: str | None = None):
     """A clone of `model` (the host's ModelPatcher) that applies `method` while it samples, and the Record of its runs.
 
     `start` and `end` are the host's percent of the noise schedule; they narrow the method's own window. With strength 0
@@ -31,9 +31,9 @@ def attach(model, method: LatentLoss, targets: Targets, *, strength: float = 1.0
     cross_attention_sites(model.model.diffusion_model)
     plan = Plan(method, targets, strength, start, end, Record(), node_id)
     plan.begin()
-    patched = _resident_clone(model) if plan.acts else model.clone()
+    patched = _resident_clone(model) if plan.moves else model.clone()
     patched.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, KEY, _OuterSample(plan))
-    if plan.acts:
+    if plan.moves:
         patched.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.PREPARE_SAMPLING, KEY, _prepare_sampling)
     return patched, plan.record
 
@@ -77,12 +77,13 @@ class _OuterSample:
             finished = True
             return samples
         finally:
+            run.finish()
             record.end(run.seconds, time.perf_counter() - started, interrupted=not finished)
 
     def _check(self, guider, sampler) -> None:
         """Everything that can be known to fail, before anything is computed."""
         facts, plan = facts_of(sampler), self.plan
-        if facts.support == "refused" and plan.acts:
+        if facts.support == "refused" and plan.moves:
             raise HostError(
                 f"{plan.method.title} cannot work with the sampler {name_of(sampler)}: {facts.note}. Choose another, for example euler or dpmpp_2m."
             )

@@ -69,11 +69,17 @@ def test_custom_settings_start_from_the_first_preset_and_can_be_changed(name):
     values = {widget.id: widget.default for widget in custom.inputs}
     (same,) = FidelitySelectMethod.execute({"method": name, "preset": {"preset": "custom", **values}}).args
     assert same.settings == METHODS[name]().settings
-    values |= {"step_size": 7.0, "refine_at": "0.1; 0.3"}
-    (changed,) = FidelitySelectMethod.execute({"method": name, "preset": {"preset": "custom", **values}}).args
-    assert changed.preset == "custom" and changed.settings.step_size == 7.0 and changed.settings.refine_at == (0.1, 0.3)
+    (changed,) = FidelitySelectMethod.execute({"method": name, "preset": {"preset": "custom", **values, "end": 0.31}}).args
+    assert changed.preset == "custom" and changed.settings.end == 0.31
+
+
+def test_a_list_of_numbers_is_read_or_refused_by_name():
+    def chosen(refine_at: str):
+        return FidelitySelectMethod.execute({"method": "t_sam", "preset": {"preset": "custom", "refine_at": refine_at}}).args[0]
+
+    assert chosen("0.1; 0.3").settings.refine_at == (0.1, 0.3)
     with pytest.raises(ValueError, match="refine at.*numbers"):
-        FidelitySelectMethod.execute({"method": name, "preset": {"preset": "custom", **values, "refine_at": "early"}})
+        chosen("early")
 
 
 def test_the_chain_from_prompt_to_report():

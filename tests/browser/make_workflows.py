@@ -28,6 +28,7 @@ STRENGTH = {"attend_and_excite": 0.1}  # of the demo model's own; 1 elsewhere
 IDEA = {
     "t_sam": "Words that belong together in the text encoder are made to look at the same place of the picture, other words at other places.",
     "attend_and_excite": "Every object of the prompt is made to have a place in the picture that looks at it strongly.",
+    "attention_regulation": "Inside the attention, every object of the prompt is given its share of the picture. The model is not differentiated, so this is the method for small graphics cards.",
 }
 NOTE = """## {title}
 

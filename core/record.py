@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from .methods.base import LatentLoss
+from .methods.base import Method
 from .optimize import StepLog
 from .recorder import TargetMaps
 from .targets import Targets
@@ -19,7 +19,7 @@ class Record:
     spent on the updates, `run_seconds` that of the whole sampling, if known.
     """
 
-    method: LatentLoss | None = None
+    method: Method | None = None
     targets: Targets | None = None
     strength: float = 1.0
     start: float = 0.0
@@ -36,7 +36,7 @@ class Record:
 
     def begin(
         self,
-        method: LatentLoss,
+        method: Method,
         targets: Targets,
         *,
         strength: float = 1.0,
@@ -79,8 +79,8 @@ class Record:
     @property
     def window(self) -> tuple[float, float]:
         """The part of the run in which updates were allowed: the method's own, narrowed by the Apply node's."""
-        schedule = self.method.schedule.narrowed(self.start, self.end_at)
-        return schedule.start, schedule.end
+        start, end = self.method.window
+        return max(start, self.start), min(end, self.end_at)
 
     def measured(self) -> list[StepLog]:
         """The steps at which a loss was computed."""

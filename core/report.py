@@ -117,7 +117,7 @@ def _judgement(record: Record) -> list[str]:
         if start >= end:
             return [
                 "The start and end set on the Apply node leave nothing of the method's own window "
-                f"({_span(record.method.schedule)}), so nothing was changed. Let them overlap it."
+                f"({_span(*record.method.window)}), so nothing was changed. Let them overlap it."
             ]
         return [
             f"The method's window ({start:.0%} to {end:.0%}) holds none of this run's steps, so nothing was changed. "
@@ -136,8 +136,8 @@ def _judgement(record: Record) -> list[str]:
     return []
 
 
-def _span(schedule) -> str:
-    return f"{schedule.start:.0%} to {schedule.end:.0%}"
+def _span(start: float, end: float) -> str:
+    return f"{start:.0%} to {end:.0%}"
 
 
 def _table(rows: list[list[str]]) -> list[str]:

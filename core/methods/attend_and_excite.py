@@ -12,12 +12,10 @@ import torch
 from torch import Tensor
 
 from ..attention import smooth
+from ..competition import competing_columns, token_shares
 from ..losses import Losses, first_max
 from ..targets import Targets
 from .base import LatentLoss, LatentLossSettings, check_token_axis, setting
-
-# Sharpens the probabilities before they compete anew without the special tokens (published value).
-_SCALE = 100.0
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,7 @@ class AttendAndExcite(LatentLoss):
     def peaks(self, maps: Tensor, targets: Targets) -> Tensor:
         """Strongest pixel of each object's map, over all pieces of its name: [B, h, w, tokens] → [B, T]."""
         check_token_axis(maps, targets)
-        shares = (maps[..., self.competing_columns(targets)] * _SCALE).softmax(dim=-1)  # [B, h, w, competing]
+        shares = token_shares(maps, self.competing_columns(targets))  # [B, h, w, competing]
         peaks = []
         for _, indices in self._objects(targets):
             own = shares[..., indices].movedim(-1, 1)  # [B, pieces, h, w]
@@ -89,15 +87,8 @@ class AttendAndExcite(LatentLoss):
         return torch.stack(peaks, dim=1)
 
     def competing_columns(self, targets: Targets) -> list[int]:
-        """The tokens among which a pixel divides its attention.
-
-        All but the first and the last column of each chunk (so the end token and padding take part), or, in end-token
-        mode, the prompt's words alone.
-        """
-        if self.settings.end_token_mode:
-            return list(targets.content)
-        chunk = targets.chunk or targets.length
-        return [p for p in range(targets.length) if p % chunk not in (0, chunk - 1)]
+        """The tokens among which a pixel divides its attention; in end-token mode the prompt's words alone."""
+        return competing_columns(targets, self.settings.end_token_mode)
 
     def satisfied(self, losses: Losses, point_index: int, iteration: int, targets: Targets) -> Tensor:
         thresholds = self.settings.thresholds

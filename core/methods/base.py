@@ -17,7 +17,7 @@ from ..resolution import RESOLUTIONS
 from ..schedule import Schedule
 from ..targets import Targets
 
-__all__ = ["LatentLoss", "LatentLossSettings", "MethodError", "setting"]
+__all__ = ["LatentLoss", "LatentLossSettings", "Method", "MethodError", "Part", "Situation", "setting"]
 
 
 def setting(
@@ -72,7 +72,69 @@ class LatentLossSettings:
     )
 
 
-class LatentLoss(ABC):
+@dataclass(frozen=True)
+class Situation:
+    """What a method that chooses for itself may go by, besides the prompt."""
+
+    gradients: bool = True  # whether the model can be differentiated: its weights lie whole in the device's memory
+    layout: bool = False  # whether the artist has said where the objects go
+
+
+@dataclass(frozen=True)
+class Part:
+    """A loss that moves the latent, and what its updates are multiplied by."""
+
+    method: LatentLoss
+    weight: float = 1.0
+
+
+class Method(ABC):
+    """What travels on the METHOD wire: what the nodes, the host layer and the reports need of any method."""
+
+    title: str
+    paper: str
+
+    @property
+    @abstractmethod
+    def preset(self) -> str:
+        """Name of the preset that the settings are, or "custom"."""
+
+    @property
+    @abstractmethod
+    def parts(self) -> tuple[Part, ...]:
+        """The losses whose gradients move the latent."""
+
+    @property
+    @abstractmethod
+    def window(self) -> tuple[float, float]:
+        """The part of the run, 0 to 1, in which the method acts."""
+
+    @property
+    @abstractmethod
+    def resolution(self) -> str:
+        """Which attention maps it looks at, one of RESOLUTIONS."""
+
+    @abstractmethod
+    def applies(self, targets: Targets) -> bool:
+        """Whether this prompt gives the method anything to work on; if not, the image passes through unchanged."""
+
+    @abstractmethod
+    def check(self, targets: Targets) -> list[str]:
+        """Warnings for the artist about this prompt. Raises MethodError if the targets lack what the method needs."""
+
+    @abstractmethod
+    def settings_text(self) -> str:
+        """The settings in one line, for reports: "step size 20, decay 0.5, …"."""
+
+    def resolve(self, targets: Targets, situation: Situation) -> tuple[Method, str]:
+        """The method to run for this prompt and model, and why it was chosen ("" where the artist chose)."""
+        return self, ""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.preset})"
+
+
+class LatentLoss(Method):
     """A loss on the cross-attention maps, whose gradient moves the latent before a step is taken.
 
     The loop around it (schedule, refinement, step size in the model's coordinates) is `core.optimize`.
@@ -89,8 +151,11 @@ class LatentLoss(ABC):
 
     @property
     def preset(self) -> str:
-        """Name of the preset that the settings are, or "custom"."""
         return next((name for name, preset in self.PRESETS.items() if preset == self.settings), "custom")
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        return (Part(self),)
 
     @property
     def schedule(self) -> Schedule:
@@ -99,13 +164,13 @@ class LatentLoss(ABC):
             s.start, s.end, s.step_size, s.decay, s.refine_at, s.refine_steps, tests_late=s.refine_stop == "published"
         )
 
-    @abstractmethod
-    def applies(self, targets: Targets) -> bool:
-        """Whether this prompt gives the loss anything to work on; if not, the image passes through unchanged."""
+    @property
+    def window(self) -> tuple[float, float]:
+        return self.settings.start, self.settings.end
 
-    @abstractmethod
-    def check(self, targets: Targets) -> list[str]:
-        """Warnings for the artist about this prompt. Raises MethodError if the targets lack what the method needs."""
+    @property
+    def resolution(self) -> str:
+        return self.settings.resolution
 
     @abstractmethod
     def loss(self, maps: Tensor, targets: Targets) -> Losses:
@@ -115,11 +180,7 @@ class LatentLoss(ABC):
     def satisfied(self, losses: Losses, point_index: int, iteration: int, targets: Targets) -> Tensor:
         """bool [B]: images that need no further update at refinement `point_index`, after `iteration` updates."""
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.preset})"
-
     def settings_text(self) -> str:
-        """The settings in one line, for reports: "step size 20, decay 0.5, …"."""
         return ", ".join(
             f"{f.name.replace('_', ' ')} {_plain(getattr(self.settings, f.name))}" for f in fields(self.settings)
         )

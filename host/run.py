@@ -7,7 +7,7 @@ import comfy.patcher_extension
 import comfy.samplers
 import torch
 
-from ..core.methods.base import LatentLoss
+from ..core.methods.base import Method
 from ..core.optimize import LatentOptimizer, StepLog
 from ..core.record import Record
 from ..core.resolution import choose_level
@@ -29,13 +29,14 @@ KEY = "prompt_fidelity"
 class Plan:
     """What the Apply node was told; the same for every run of the patched model."""
 
-    method: LatentLoss
+    method: Method
     targets: Targets
     strength: float
     start: float
     end: float
     record: Record
     node_id: str | None = None
+    reason: str = ""  # why the method was chosen, where the artist left the choice to the pack
 
     @property
     def acts(self) -> bool:
@@ -57,6 +58,7 @@ class Plan:
             sampler=name_of(sampler) if sampler is not None else "",
             total_steps=max(len(sigmas) - 1, 0),
             warnings=warnings,
+            reason=self.reason,
         )
 
 
@@ -73,7 +75,7 @@ class Run:
             plan.method, plan.targets, plan.strength, plan.start, plan.end, on_progress=self._progress, log=plan.record.steps
         )
         sites = cross_attention_sites(guider.model_patcher.model.diffusion_model)
-        self.level = choose_level(plan.method.settings.resolution, *latent_size, list(sites.values()))
+        self.level = choose_level(plan.method.resolution, *latent_size, list(sites.values()))
         self.end_after = last_site(sites, self.level)
         self.tap = Tap(Rows(guider, plan.targets))
         self.seconds = 0.0

@@ -10,13 +10,21 @@ from .targets import Targets
 _SCALE = 100.0
 
 
-def competing_columns(targets: Targets, words_only: bool = False) -> list[int]:
-    """The tokens among which a pixel divides its attention.
+COMPETING = ("auto", "all", "words")
+COMPETING_TOOLTIP = (
+    "The tokens among which a pixel divides its attention. all: padding and end token take part (published for Stable Diffusion 1). "
+    "words: the prompt's own words only (published for Stable Diffusion 2, whose padding is no end token). "
+    "auto: as published for the model's text encoder."
+)
+
+
+def competing_columns(targets: Targets, competing: str = "auto") -> list[int]:
+    """The tokens among which a pixel divides its attention; `competing` is one of COMPETING.
 
     All but the first and the last column of each chunk (so the end token and padding take part), or the prompt's words
     alone.
     """
-    if words_only:
+    if competing == "words" or (competing == "auto" and not targets.pads_with_end):
         return list(targets.content)
     chunk = targets.chunk or targets.length
     return [p for p in range(targets.length) if p % chunk not in (0, chunk - 1)]

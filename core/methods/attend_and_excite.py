@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..attention import smooth
-from ..competition import competing_columns, token_shares
+from ..competition import COMPETING, COMPETING_TOOLTIP, competing_columns, token_shares
 from ..losses import Losses, first_max
 from ..targets import Targets
 from .base import LatentLoss, LatentLossSettings, check_token_axis, setting
@@ -35,10 +35,7 @@ class AttendAndExciteSettings(LatentLossSettings):
     thresholds: tuple[float, ...] = setting(
         (0.05, 0.5, 0.8), "The attention peak, 0 to 1, that every object must reach at each refinement point."
     )
-    end_token_mode: bool = setting(
-        False,
-        "Let only the prompt's own words compete, not the end token and padding (as published for Stable Diffusion 2).",
-    )
+    competing: str = setting("auto", COMPETING_TOOLTIP, options=COMPETING)
 
 
 class AttendAndExcite(LatentLoss):
@@ -47,7 +44,7 @@ class AttendAndExcite(LatentLoss):
     name = "attend_and_excite"
     title = "Attend-and-Excite"
     paper = "2301.13826"
-    PRESETS = {"sd1": AttendAndExciteSettings(), "sd2": AttendAndExciteSettings(end_token_mode=True)}
+    PRESETS = {"published": AttendAndExciteSettings()}
     settings: AttendAndExciteSettings
 
     def applies(self, targets: Targets) -> bool:
@@ -87,8 +84,8 @@ class AttendAndExcite(LatentLoss):
         return torch.stack(peaks, dim=1)
 
     def competing_columns(self, targets: Targets) -> list[int]:
-        """The tokens among which a pixel divides its attention; in end-token mode the prompt's words alone."""
-        return competing_columns(targets, self.settings.end_token_mode)
+        """The tokens among which a pixel divides its attention."""
+        return competing_columns(targets, self.settings.competing)
 
     def satisfied(self, losses: Losses, point_index: int, iteration: int, targets: Targets) -> Tensor:
         thresholds = self.settings.thresholds

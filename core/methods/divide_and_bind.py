@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..attention import smooth
-from ..competition import competing_columns, token_shares
+from ..competition import COMPETING, COMPETING_TOOLTIP, competing_columns, token_shares
 from ..losses import Losses, first_max, jensen_shannon, pixel_distributions
 from ..targets import Targets
 from .base import LatentLoss, LatentLossSettings, check_token_axis, setting
@@ -33,9 +33,7 @@ class DivideAndBindSettings(LatentLossSettings):
         maximum=100.0,
         step=0.1,
     )
-    end_token_mode: bool = setting(
-        False, "Let only the prompt's own words compete, not the end token and padding (for Stable Diffusion 2)."
-    )
+    competing: str = setting("auto", COMPETING_TOOLTIP, options=COMPETING)
 
 
 class DivideAndBind(LatentLoss):
@@ -44,7 +42,7 @@ class DivideAndBind(LatentLoss):
     name = "divide_and_bind"
     title = "Divide & Bind"
     paper = "2307.10864"
-    PRESETS = {"sd1": DivideAndBindSettings(), "sd2": DivideAndBindSettings(end_token_mode=True)}
+    PRESETS = {"paper": DivideAndBindSettings()}
     settings: DivideAndBindSettings
 
     def applies(self, targets: Targets) -> bool:
@@ -61,7 +59,7 @@ class DivideAndBind(LatentLoss):
     def loss(self, maps: Tensor, targets: Targets) -> Losses:
         """Per object: its total variation, negative, and the divergence of its attributes. Unbounded below."""
         check_token_axis(maps, targets)
-        columns = competing_columns(targets, self.settings.end_token_mode)
+        columns = competing_columns(targets, self.settings.competing)
         place = {position: i for i, position in enumerate(columns)}
         shares = token_shares(maps, columns).movedim(-1, 1)  # [B, competing, h, w]
         shares = smooth(shares) if self.settings.smoothing else shares

@@ -66,7 +66,7 @@ class SynGen(LatentLoss):
     name = "syngen"
     title = "SynGen"
     paper = "2306.08877"
-    PRESETS = {"sd1": SynGenSettings()}
+    PRESETS = {"published": SynGenSettings()}
     settings: SynGenSettings
 
     def applies(self, targets: Targets) -> bool:

@@ -29,7 +29,12 @@ CONTRACT = {
         ["FIDELITY_METHOD"],
     ),
 }
-PRESETS = {"t_sam": ["repo", "paper", "paper-free"], "attend_and_excite": ["sd1", "sd2"], "syngen": ["sd1"], "divide_and_bind": ["sd1", "sd2"]}
+PRESETS = {
+    "t_sam": ["repo", "paper", "paper-free"],
+    "attend_and_excite": ["published"],
+    "syngen": ["published"],
+    "divide_and_bind": ["paper"],
+}
 
 
 def test_the_extension_offers_every_node():
@@ -100,7 +105,7 @@ def drawn_with(method):
 
 
 def test_combined_methods_run_as_one():
-    pairs = {"method_1": select("t_sam", "paper"), "weight_1": 0.5, "method_2": select("syngen", "sd1"), "weight_2": 2.0}
+    pairs = {"method_1": select("t_sam", "paper"), "weight_1": 0.5, "method_2": select("syngen", "published"), "weight_2": 2.0}
     (combined,) = FidelityCombineMethods.execute(**pairs).args
     latent, text = drawn_with(combined)
     assert torch.isfinite(latent).all() and "0.5 × T-SAM" in text and "2 × SynGen" in text
@@ -126,7 +131,7 @@ def test_the_chain_from_prompt_to_report():
         latent = KSampler().sample(patched, 1, 6, 5.0, "euler", "normal", positive, negative, {"samples": torch.zeros(2, 4, 16, 24)}, 1.0)[0]
         image = VAEDecode().decode(vae, latent)[0]
         result = FidelityViewMaps.execute(record, targets, image, False)
-        overlay, masks, plot, report = result.args
+        overlay, masks, plot, text = result.args
     assert "car" in summary and "clock" in summary
     assert overlay.shape == (4, *image.shape[1:]) and masks.shape == overlay.shape[:3]
     assert 0 <= float(masks.min()) and float(masks.max()) <= 1

@@ -123,7 +123,10 @@ class Run:
             if "control" in cond:
                 cond = {**cond, "control": HeldControl(cond["control"])}
             comfy.samplers.calc_cond_batch(self.guider.inner_model, [[cond]], x, timestep, options)
-            # Reached only if the conditioning is not in force at this noise level, or a caching pack skipped the network.
+            # Reached only if the network ran to its end, or not at all: a conditioning that is not in force at this noise
+            # level, or a pack that answers from a cache.
+            if self.tap.recording.seen:
+                break
         return x
 
     def _moved(self, model, x, sigma, kwargs, progress: float, level: float) -> torch.Tensor:

@@ -139,6 +139,7 @@ def main() -> None:
             for name, method in METHODS.items():
                 prompt = graph(name, next(iter(method.PRESETS)), options.seed)
                 workflow = laid_out(comfy, prompt, method.title)
+                assert comfy.api_prompt().keys() == prompt.keys(), "the page shows another graph"
                 (folder / f"{name}.json").write_text(json.dumps(workflow, indent=1) + "\n")
                 thumbnail(server, server.run(comfy.api_prompt()).outputs).save(folder / f"{name}.jpg", quality=88)
                 print(f"workflows/{name}.json", flush=True)

@@ -24,7 +24,12 @@ class DivideAndBindSettings(LatentLossSettings):
     """Defaults: Attend-and-Excite's schedule, one update a step (the attendance loss has no value to reach)."""
 
     step_size: float = setting(
-        20.0, "How far one update moves the latent (α; 20, as in Attend-and-Excite).", minimum=0.0, maximum=1000.0, step=0.5
+        0.5,
+        "How far one update moves the latent (α). The total variation sums over all pixels, so a small α goes far: at 0.5 the "
+        "first update is about as long as Attend-and-Excite's at 20.",
+        minimum=0.0,
+        maximum=1000.0,
+        step=0.1,
     )
     binding: float = setting(
         1.0,

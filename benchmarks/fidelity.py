@@ -67,7 +67,7 @@ class Benchmark:
         for runner in to_do:
             drawn = self.artist.with_method(runner.method, targets, conditioning, seeds)
             ways.append((runner.name, drawn))
-            ways.append((runner.placebo, self.artist.with_placebo(drawn.moves, conditioning, seeds)))
+            ways.append((runner.placebo, self.artist.with_placebo(runner.method, drawn.moves, targets, conditioning, seeds)))
         for name, drawn in ways:
             rows = self._rows(name, case, seeds, targets, drawn, plain)
             self.table.add([row for row in rows if not self.table.has(name, row["settings"], case.prompt, row["seed"])])

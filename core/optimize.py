@@ -108,7 +108,7 @@ class LatentOptimizer:
         self._parts = [
             _RunningPart(part.method, part.weight * strength, part.method.schedule.narrowed(start, end))
             for part in method.parts
-            if part.weight * strength > 0 and part.method.applies(targets)
+            if isinstance(part.method, LatentLoss) and part.weight * strength > 0 and part.method.applies(targets)
         ]
 
     def wants(self, progress: float) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from .editing import EditLog
 from .methods.base import Method
 from .optimize import StepLog
 from .recorder import TargetMaps
@@ -15,8 +16,9 @@ class Record:
     """Travels on the RECORD wire: made empty by the Apply node, filled while the sampler runs, read by the viewer.
 
     The host caches a node's outputs, so the same object comes back when a workflow is queued again: `begin` empties it.
-    It holds small CPU tensors only. `steps` is the list that the run's LatentOptimizer logs to. `seconds` is the time
-    spent on the updates, `run_seconds` that of the whole sampling, if known. `reason` is why `auto` chose the method.
+    It holds small CPU tensors only. `steps` is the list that the run's LatentOptimizer logs to, `edits` that of its
+    ScoreEditor. `seconds` is the time spent on the updates, `run_seconds` that of the whole sampling, if known. `reason` is
+    why `auto` chose the method.
     """
 
     method: Method | None = None
@@ -29,6 +31,7 @@ class Record:
     reason: str = ""
     warnings: list[str] = field(default_factory=list)
     steps: list[StepLog] = field(default_factory=list)
+    edits: list[EditLog] = field(default_factory=list)
     maps: TargetMaps = field(default_factory=TargetMaps)
     seconds: float = 0.0
     run_seconds: float | None = None
@@ -48,7 +51,7 @@ class Record:
         warnings: list[str] | tuple[str, ...] = (),
         reason: str = "",
     ) -> None:
-        """Forget the run before and note what this one is; give `self.steps` to its LatentOptimizer as `log`."""
+        """Forget the run before and note what this one is; `self.steps` and `self.edits` are the run's logs to fill."""
         # The text encoder's attention is the one tensor of the targets, and may lie on the GPU.
         fresh = Record(
             method,
@@ -95,3 +98,12 @@ class Record:
     def measured(self) -> list[StepLog]:
         """The steps at which a loss was computed."""
         return [entry for entry in self.steps if entry.first is not None]
+
+    def edited(self) -> list[EditLog]:
+        """The steps at which scores were edited."""
+        return [entry for entry in self.edits if entry.before is not None]
+
+    @property
+    def acted(self) -> bool:
+        """Whether there was a step at which the method was in force."""
+        return bool(self.steps or self.edits)

@@ -33,9 +33,9 @@ def attach(model, method: Method, targets: Targets, *, strength: float = 1.0, st
     method, reason = method.resolve(targets, Situation(gradients=can_be_differentiated(model)))
     plan = Plan(method, targets, strength, start, end, Record(), node_id, reason)
     plan.begin()
-    patched = _resident_clone(model) if plan.acts else model.clone()
+    patched = _resident_clone(model) if plan.moves else model.clone()
     patched.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, KEY, _OuterSample(plan))
-    if plan.acts:
+    if plan.moves:
         patched.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.PREPARE_SAMPLING, KEY, _prepare_sampling)
     return patched, plan.record
 
@@ -87,12 +87,13 @@ class _OuterSample:
             finished = True
             return samples
         finally:
+            run.finish()
             record.end(run.seconds, time.perf_counter() - started, interrupted=not finished)
 
     def _check(self, guider, sampler) -> None:
         """Everything that can be known to fail, before anything is computed."""
         facts, plan = facts_of(sampler), self.plan
-        if facts.support == "refused" and plan.acts:
+        if facts.support == "refused" and plan.moves:
             raise HostError(
                 f"{plan.method.title} cannot work with the sampler {name_of(sampler)}: {facts.note}. Choose another, for example euler or dpmpp_2m."
             )

@@ -7,12 +7,14 @@ import comfy.patcher_extension
 import comfy.samplers
 import torch
 
-from ..core.methods.base import Method
+from ..core.editing import ScoreEditor
+from ..core.methods.base import LatentLoss, Method, Part, ScoreEdit
 from ..core.optimize import LatentOptimizer, StepLog
 from ..core.record import Record
 from ..core.resolution import choose_level
 from ..core.targets import Targets
 from .coordinates import Coordinates
+from .edits import LayerEdit, chain_of
 from .errors import HostError
 from .grad import HeldControl, differentiable
 from .progress import show_on_node, stop_if_interrupted
@@ -20,7 +22,7 @@ from .rows import Rows, controlled
 from .samplers import facts_of, name_of
 from .steps import StepClock
 from .tap import PassEnded, Recording, Tap
-from .unet import cross_attention_sites, last_site
+from .unet import cross_attention_sites, edited_sites, last_site
 
 KEY = "prompt_fidelity"
 
@@ -40,14 +42,28 @@ class Plan:
 
     @property
     def acts(self) -> bool:
-        """Whether the latent is to be moved at all; if not, the maps are only recorded."""
+        """Whether anything is to be changed at all; if not, the maps are only recorded."""
         return self.strength > 0 and self.method.applies(self.targets)
+
+    @property
+    def moves(self) -> bool:
+        """Whether the latent is to be moved, which needs gradients: the whole model on the device, and a fitting sampler."""
+        return self.acts and any(isinstance(part.method, LatentLoss) for part in self._at_work)
+
+    @property
+    def edit(self) -> Part | None:
+        """The edit of attention scores, if there is one, which any pass of the network lets us do."""
+        return next((part for part in self._at_work if isinstance(part.method, ScoreEdit)), None) if self.acts else None
+
+    @property
+    def _at_work(self) -> list[Part]:
+        return [part for part in self.method.parts if part.weight > 0 and part.method.applies(self.targets)]
 
     def begin(self, sampler=None, sigmas=()) -> None:
         """Empties the record, and notes in it all that is known before a run (with a sampler) or when the node has run."""
         warnings = self.method.check(self.targets)
         facts = facts_of(sampler) if sampler is not None else None
-        if facts is not None and facts.support == "approximate" and self.acts:
+        if facts is not None and facts.support == "approximate" and self.moves:
             warnings.append(f"The sampler {name_of(sampler)} takes the method's moves only in part: {facts.note}. Euler and dpmpp_2m take them whole.")
         self.record.begin(
             self.method,
@@ -63,7 +79,8 @@ class Plan:
 
 
 class Run:
-    """Moves the solver's latent at the start of each step in the window, and records the maps of every step."""
+    """Moves the solver's latent at the start of each step in the window, or has its attention scores edited during the step,
+    and records the maps of every step."""
 
     def __init__(self, plan: Plan, guider, sampler, sigmas: torch.Tensor, latent_size: tuple[int, int]):
         self.plan = plan
@@ -71,13 +88,21 @@ class Run:
         self.facts = facts_of(sampler)
         self.clock = StepClock(sampler, sigmas)
         self.coordinates = Coordinates(guider.model_patcher.get_model_object("model_sampling"))
-        self.optimizer = LatentOptimizer(
-            plan.method, plan.targets, plan.strength, plan.start, plan.end, on_progress=self._progress, log=plan.record.steps
+        window, edit = (plan.start, plan.end), plan.edit
+        self.optimizer = (
+            LatentOptimizer(plan.method, plan.targets, plan.strength, *window, on_progress=self._progress, log=plan.record.steps) if plan.moves else None
         )
+        self.editor = ScoreEditor(edit.method, plan.targets, plan.strength * edit.weight, *window, log=plan.record.edits) if edit is not None else None
         sites = cross_attention_sites(guider.model_patcher.model.diffusion_model)
         self.level = choose_level(plan.method.resolution, *latent_size, list(sites.values()))
         self.end_after = last_site(sites, self.level)
-        self.tap = Tap(Rows(guider, plan.targets))
+        rows = Rows(guider, plan.targets)
+        if self.editor is None:
+            self.tap = Tap(rows)
+        else:
+            chain, applies = chain_of(guider.model_options)
+            chain.edits.append(LayerEdit(self.editor, rows, edited_sites(sites, self.level, edit.method.settings.layers)))
+            self.tap = Tap(rows, chain, applies)
         self.seconds = 0.0
         self._step = 0
 
@@ -89,7 +114,10 @@ class Run:
         )
 
     def before_call(self, model, x: torch.Tensor, sigma: torch.Tensor, kwargs: dict) -> torch.Tensor:
-        """Stands in for the solver's model: `model(x, sigma, **kwargs)`, preceded by the method's update where a step begins."""
+        """Stands in for the solver's model: `model(x, sigma, **kwargs)`, preceded by the method's update where a step begins.
+
+        A score edit that begins with a step stays in force for all of the step's network calls.
+        """
         if x.requires_grad:  # the gradient pass of another method that the model carries
             return model(x, sigma, **kwargs)
         level = float(sigma.flatten()[0])
@@ -98,10 +126,12 @@ class Run:
             return model(x, sigma, **kwargs)
         self._step = step
         progress = self.coordinates.progress(level)
-        updating = self.optimizer.wants(progress)
+        updating = self.optimizer is not None and self.optimizer.wants(progress)
         if updating:
             moved = self._moved(model, x, sigma, kwargs, progress, level)
             x = x.copy_(moved) if self.facts.carry == "latent" else moved
+        if self.editor is not None:
+            self.editor.begin(step, progress, level)
         with self._recording(gradient=False) as recording:
             denoised = model(x, sigma, **kwargs)
         maps = self._of_prompt(recording)
@@ -110,6 +140,11 @@ class Run:
             if updating:
                 self.optimizer.observe_after(maps)
         return denoised
+
+    def finish(self) -> None:
+        """The run is over, in whichever way."""
+        if self.editor is not None:
+            self.editor.finish()
 
     def predict_noise(self, executor, x, timestep, model_options={}, seed=None):
         """The host's PREDICT_NOISE wrapper: a gradient pass runs the controlled conditioning alone and ends early."""

@@ -10,12 +10,13 @@ import comfy.sample
 import comfy.samplers
 import comfy.sd
 import torch
+from prompt_fidelity.core.methods.base import ScoreEdit
 from prompt_fidelity.host.demo_model import demo_card, load_demo_model
 from prompt_fidelity.host.install import attach
 from prompt_fidelity.host.text import encode_with_targets
 from torch import Tensor
 
-from .placebo import moves_of, with_placebo
+from .placebo import RandomEdit, moves_of, with_placebo
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,13 @@ class Artist:
         drawn = self._draw(model, conditioning, seeds)
         return Drawn(drawn.pictures, drawn.seconds, moves_of(record.steps), record.updates)
 
-    def with_placebo(self, moves: dict[float, Tensor], conditioning, seeds: list[int]) -> Drawn:
-        drawn = self._draw(with_placebo(self.model, moves, seeds), conditioning, seeds)
+    def with_placebo(self, method, moves: dict[float, Tensor], targets, conditioning, seeds: list[int]) -> Drawn:
+        """The placebo of a method that has moved these seeds' latents by `moves`; see placebo.py."""
+        model = with_placebo(self.model, moves, seeds)
+        for part in method.parts:
+            if isinstance(part.method, ScoreEdit):
+                model, _ = attach(model, RandomEdit(part.method, seeds), targets, strength=part.weight)
+        drawn = self._draw(model, conditioning, seeds)
         return Drawn(drawn.pictures, drawn.seconds, moves)
 
     def _draw(self, model, conditioning, seeds: list[int]) -> Drawn:

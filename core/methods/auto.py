@@ -73,6 +73,7 @@ RULES = (
 class Auto(Method):
     """Stands for the method that the rules choose once prompt and model are known (`resolve`)."""
 
+    kind = "auto"
     title = "Auto"
     paper = ""
     preset = "auto"

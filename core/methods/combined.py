@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 from ..errors import MethodError
 from ..targets import Targets
-from .base import Method, Part, Situation
+from .base import Method, Part, ScoreEdit, Situation
 
 
 class CombinedMethods(Method):
-    """The latent moves by the sum over the methods of weight × step size × gradient.
+    """The latent moves by the sum over the methods of weight × step size × gradient; scores are edited by weight × edit.
 
-    Raises MethodError if no method has a weight, or if two of them look at attention maps of different sizes (one pass
-    through the network gives the maps of one size).
+    Raises MethodError if no method has a weight, if two of them look at attention maps of different sizes (one pass
+    through the network gives the maps of one size), or if two of them edit scores.
     """
 
     def __init__(self, weighted: Sequence[tuple[Method, float]]) -> None:
@@ -26,7 +26,17 @@ class CombinedMethods(Method):
                 f"The combined methods look at attention maps of different sizes ({', '.join(sorted(sizes))} of the latent's). "
                 "Set their resolution to the same size, or to auto."
             )
+        if sum(isinstance(part.method, ScoreEdit) for part in self.parts) > 1:
+            raise MethodError(
+                "Two of the combined methods edit attention scores, and only one can. "
+                "Use two Apply Attention Control nodes, one after the other."
+            )
         self._resolution = next(iter(sizes), "auto")
+
+    @property
+    def kind(self) -> str:
+        """score_edit if that is all it does, else latent_loss."""
+        return "score_edit" if all(part.method.kind == "score_edit" for part in self.parts) else "latent_loss"
 
     @property
     def title(self) -> str:

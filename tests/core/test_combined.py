@@ -45,7 +45,7 @@ def test_one_network_call_serves_all():
     assert network.calls == optimizer.log[0].evaluations == 1
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if issubclass(method, LatentLoss)])
 def test_a_combination_of_one_is_that_method(name):
     method = METHODS[name]()
     combined = CombinedMethods([(method, 1.0)])
@@ -175,6 +175,16 @@ def test_weights_and_map_sizes_are_checked():
         CombinedMethods([(gentle(TSAM, TSAMSettings, resolution="1/4"), 1.0), (gentle(SynGen, SynGenSettings, resolution="1/2"), 1.0)])
     mixed = CombinedMethods([(TSAM(), 1.0), (gentle(SynGen, SynGenSettings, resolution="1/2"), 1.0)])
     assert mixed.resolution == "1/2"
+
+
+def test_an_edit_of_scores_may_be_among_them_but_not_two():
+    edit = METHODS["attention_regulation"]()
+    both = CombinedMethods([(edit, 0.5), (SynGen(), 1.0)])
+    assert both.kind == "latent_loss" and [part.weight for part in both.parts] == [0.5, 1.0]
+    assert CombinedMethods([(edit, 1.0)]).kind == "score_edit"
+    torch.testing.assert_close(once(both, strength=0.1), once(SynGen(), strength=0.1))
+    with pytest.raises(MethodError, match="edit attention scores"):
+        CombinedMethods([(edit, 0.5), (METHODS["attention_regulation"](), 0.5)])
 
 
 def test_a_method_without_anything_to_do_is_left_out():

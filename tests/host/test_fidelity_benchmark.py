@@ -16,7 +16,8 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 from measuring.artist import Artist  # noqa: E402
 from measuring.contestants import contestants  # noqa: E402
 from measuring.judge import ClipJudge, ShapeJudge, cost_in_quality  # noqa: E402
-from measuring.placebo import direction  # noqa: E402
+from measuring.placebo import RandomEdit, direction  # noqa: E402
+from prompt_fidelity.core.methods.base import EditSite  # noqa: E402
 
 PROMPT = "a red ball and a blue ring"
 
@@ -66,7 +67,7 @@ def test_the_placebo_moves_as_far_at_the_same_steps_in_a_random_direction(artist
         first = max(drawn.moves)
         handle = artist.model.model.diffusion_model.register_forward_pre_hook(note)
         try:
-            artist.with_placebo(drawn.moves, encoded[0], [1, 2])
+            artist.with_placebo(method, drawn.moves, encoded[1], encoded[0], [1, 2])
             plain = artist.plain(encoded[0], [1, 2])
         finally:
             handle.remove()
@@ -79,6 +80,20 @@ def test_the_placebo_moves_as_far_at_the_same_steps_in_a_random_direction(artist
         assert float(length) == pytest.approx(float(drawn.moves[first][image]), rel=1e-3)
         assert float((push / torch.linalg.vector_norm(push) * direction(push.shape, image + 1, 0)).sum()) == pytest.approx(1.0, abs=1e-3)
     assert plain.moves == {} and plain.moved == [0.0, 0.0]
+
+
+def test_the_placebo_of_an_edit_has_its_size_but_neither_its_words_nor_its_place(encoded):
+    method, targets = METHODS["attention_regulation"](), encoded[1]
+    scores = torch.randn(2, 3, 64, targets.length, generator=torch.Generator().manual_seed(0))
+
+    def change(edit, image=slice(None)):
+        return edit.edit(scores[image], targets, EditSite("layer", 0, 0.0, (8, 8))) - scores[image]
+
+    real, placebo = change(method), change(RandomEdit(method, [5, 6]))
+    torch.testing.assert_close(torch.linalg.vector_norm(placebo, dim=(1, 2, 3)), torch.linalg.vector_norm(real, dim=(1, 2, 3)))
+    assert not torch.allclose(placebo, real)
+    assert not placebo[..., [p for p in range(targets.length) if p not in targets.content]].any()
+    torch.testing.assert_close(change(RandomEdit(method, [6]), slice(1, 2))[0], placebo[1])
 
 
 def test_directions_are_unit_reproducible_and_different():

@@ -32,6 +32,7 @@ CONTRACT = {
 PRESETS = {
     "t_sam": ["repo", "paper", "paper-free"],
     "attend_and_excite": ["published"],
+    "attention_regulation": ["default", "published"],
     "syngen": ["published"],
     "divide_and_bind": ["paper"],
 }

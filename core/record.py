@@ -17,7 +17,8 @@ class Record:
 
     The host caches a node's outputs, so the same object comes back when a workflow is queued again: `begin` empties it.
     It holds small CPU tensors only. `steps` is the list that the run's LatentOptimizer logs to, `edits` that of its
-    ScoreEditor. `seconds` is the time spent on the updates, `run_seconds` that of the whole sampling, if known.
+    ScoreEditor. `seconds` is the time spent on the updates, `run_seconds` that of the whole sampling, if known. `reason` is
+    why `auto` chose the method.
     """
 
     method: Method | None = None
@@ -27,6 +28,7 @@ class Record:
     end_at: float = 1.0
     sampler: str = ""
     total_steps: int | None = None
+    reason: str = ""
     warnings: list[str] = field(default_factory=list)
     steps: list[StepLog] = field(default_factory=list)
     edits: list[EditLog] = field(default_factory=list)
@@ -47,11 +49,20 @@ class Record:
         sampler: str = "",
         total_steps: int | None = None,
         warnings: list[str] | tuple[str, ...] = (),
+        reason: str = "",
     ) -> None:
         """Forget the run before and note what this one is; `self.steps` and `self.edits` are the run's logs to fill."""
         # The text encoder's attention is the one tensor of the targets, and may lie on the GPU.
         fresh = Record(
-            method, replace(targets, text_attention=None), strength, start, end, sampler, total_steps, list(warnings)
+            method,
+            replace(targets, text_attention=None),
+            strength,
+            start,
+            end,
+            sampler,
+            total_steps,
+            reason,
+            list(warnings),
         )
         self.__dict__.update(fresh.__dict__)
 

@@ -2,9 +2,10 @@
 
 import time
 
+import comfy.model_management
 import comfy.patcher_extension
 
-from ..core.methods.base import Method
+from ..core.methods.base import Method, Situation
 from ..core.record import Record
 from ..core.targets import Targets
 from .errors import HostError
@@ -29,13 +30,22 @@ def attach(model, method: Method, targets: Targets, *, strength: float = 1.0, st
     if start >= end:
         raise HostError(f"start_percent ({start:g}) must be smaller than end_percent ({end:g}); otherwise there is no step to act on.")
     cross_attention_sites(model.model.diffusion_model)
-    plan = Plan(method, targets, strength, start, end, Record(), node_id)
+    method, reason = method.resolve(targets, Situation(gradients=can_be_differentiated(model)))
+    plan = Plan(method, targets, strength, start, end, Record(), node_id, reason)
     plan.begin()
     patched = _resident_clone(model) if plan.moves else model.clone()
     patched.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, KEY, _OuterSample(plan))
     if plan.moves:
         patched.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.PREPARE_SAMPLING, KEY, _prepare_sampling)
     return patched, plan.record
+
+
+def can_be_differentiated(model) -> bool:
+    """Whether the weights can lie on the device as a whole, where the gradients need them."""
+    if model.is_dynamic() and model.cached_patcher_init is None:
+        return False
+    device = model.load_device
+    return device.type == "cpu" or model.model_size() < comfy.model_management.get_total_memory(device)
 
 
 def _resident_clone(model):

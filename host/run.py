@@ -8,7 +8,7 @@ import comfy.samplers
 import torch
 
 from ..core.editing import ScoreEditor
-from ..core.methods.base import LatentLoss, Method, ScoreEdit
+from ..core.methods.base import LatentLoss, Method, Part, ScoreEdit
 from ..core.optimize import LatentOptimizer, StepLog
 from ..core.record import Record
 from ..core.resolution import choose_level
@@ -38,6 +38,7 @@ class Plan:
     end: float
     record: Record
     node_id: str | None = None
+    reason: str = ""  # why the method was chosen, where the artist left the choice to the pack
 
     @property
     def acts(self) -> bool:
@@ -47,12 +48,16 @@ class Plan:
     @property
     def moves(self) -> bool:
         """Whether the latent is to be moved, which needs gradients: the whole model on the device, and a fitting sampler."""
-        return self.acts and isinstance(self.method, LatentLoss)
+        return self.acts and any(isinstance(part.method, LatentLoss) for part in self._at_work)
 
     @property
-    def edits(self) -> bool:
-        """Whether attention scores are to be edited, which any pass of the network lets us do."""
-        return self.acts and isinstance(self.method, ScoreEdit)
+    def edit(self) -> Part | None:
+        """The edit of attention scores, if there is one, which any pass of the network lets us do."""
+        return next((part for part in self._at_work if isinstance(part.method, ScoreEdit)), None) if self.acts else None
+
+    @property
+    def _at_work(self) -> list[Part]:
+        return [part for part in self.method.parts if part.weight > 0 and part.method.applies(self.targets)]
 
     def begin(self, sampler=None, sigmas=()) -> None:
         """Empties the record, and notes in it all that is known before a run (with a sampler) or when the node has run."""
@@ -69,6 +74,7 @@ class Plan:
             sampler=name_of(sampler) if sampler is not None else "",
             total_steps=max(len(sigmas) - 1, 0),
             warnings=warnings,
+            reason=self.reason,
         )
 
 
@@ -82,9 +88,11 @@ class Run:
         self.facts = facts_of(sampler)
         self.clock = StepClock(sampler, sigmas)
         self.coordinates = Coordinates(guider.model_patcher.get_model_object("model_sampling"))
-        options = (plan.method, plan.targets, plan.strength, plan.start, plan.end)
-        self.optimizer = LatentOptimizer(*options, on_progress=self._progress, log=plan.record.steps) if plan.moves else None
-        self.editor = ScoreEditor(*options, log=plan.record.edits) if plan.edits else None
+        window, edit = (plan.start, plan.end), plan.edit
+        self.optimizer = (
+            LatentOptimizer(plan.method, plan.targets, plan.strength, *window, on_progress=self._progress, log=plan.record.steps) if plan.moves else None
+        )
+        self.editor = ScoreEditor(edit.method, plan.targets, plan.strength * edit.weight, *window, log=plan.record.edits) if edit is not None else None
         sites = cross_attention_sites(guider.model_patcher.model.diffusion_model)
         self.level = choose_level(plan.method.resolution, *latent_size, list(sites.values()))
         self.end_after = last_site(sites, self.level)
@@ -93,7 +101,7 @@ class Run:
             self.tap = Tap(rows)
         else:
             chain, applies = chain_of(guider.model_options)
-            chain.edits.append(LayerEdit(self.editor, rows, edited_sites(sites, self.level, plan.method.settings.layers)))
+            chain.edits.append(LayerEdit(self.editor, rows, edited_sites(sites, self.level, edit.method.settings.layers)))
             self.tap = Tap(rows, chain, applies)
         self.seconds = 0.0
         self._step = 0

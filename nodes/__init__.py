@@ -2,9 +2,9 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import apply, demo, maps, methods, targets
+from . import apply, combine, demo, maps, methods, targets
 
-NODES = [*targets.NODES, *methods.NODES, *apply.NODES, *maps.NODES, *demo.NODES]
+NODES = [*targets.NODES, *methods.NODES, *apply.NODES, *maps.NODES, *demo.NODES, *combine.NODES]
 
 
 class PromptFidelityExtension(ComfyExtension):

@@ -3,22 +3,28 @@
 from .attend_and_excite import AttendAndExcite
 from .attention_regulation import AttentionRegulation
 from .base import LatentLoss, LatentLossSettings, Method, MethodError, ScoreEdit
+from .divide_and_bind import DivideAndBind
+from .syngen import SynGen
 from .t_sam import TSAM
 
 METHODS: dict[str, type[Method]] = {
     "t_sam": TSAM,
     "attend_and_excite": AttendAndExcite,
     "attention_regulation": AttentionRegulation,
+    "syngen": SynGen,
+    "divide_and_bind": DivideAndBind,
 }
 
 __all__ = [
     "METHODS",
     "AttendAndExcite",
     "AttentionRegulation",
+    "DivideAndBind",
     "LatentLoss",
     "LatentLossSettings",
     "Method",
     "MethodError",
     "ScoreEdit",
+    "SynGen",
     "TSAM",
 ]

@@ -7,19 +7,40 @@ import torch
 from torch import Tensor, nn
 
 
-def softmax_attention(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None = None, **_) -> Tensor:
-    """Attention with explicit probabilities: on the CPU its backward is faster than the fused kernel's. [b, n, h * d] in and out."""
-    b, n, width = q.shape
-    q, k, v = (t.view(b, -1, heads, width // heads).transpose(1, 2) for t in (q, k, v))  # [b, h, n, d]
-    scores = (q * (width // heads) ** -0.5) @ k.transpose(-1, -2)  # [b, h, n, m]
-    if mask is not None:
-        scores = scores + mask
-    return (scores.softmax(-1) @ v).transpose(1, 2).reshape(b, n, width)
+def probabilities(q: Tensor, k: Tensor, heads: int, mask: Tensor | None = None) -> Tensor:
+    """Attention probabilities [b, heads, n, m] of queries [b, n, heads * d] on keys [b, m, heads * d]."""
+    width = q.shape[-1] // heads
+    q, k = (t.view(t.shape[0], -1, heads, width).transpose(1, 2) for t in (q, k))  # [b, heads, n, d]
+    scores = (q * width**-0.5) @ k.transpose(-1, -2)
+    return (scores if mask is None else scores + mask).softmax(-1)
 
 
-def override(_original, q: Tensor, k: Tensor, v: Tensor, heads: int, *args, **kwargs) -> Tensor:
-    """`optimized_attention_override` for the host's UNet."""
-    return softmax_attention(q, k, v, heads)
+def attend(weights: Tensor, v: Tensor) -> Tensor:
+    """Probabilities [b, heads, n, m] and values [b, m, heads * d] -> [b, n, heads * d]."""
+    heads = weights.shape[1]
+    values = v.view(v.shape[0], -1, heads, v.shape[-1] // heads).transpose(1, 2)
+    return (weights @ values).transpose(1, 2).flatten(2)
+
+
+def softmax_attention(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None = None) -> Tensor:
+    """Attention with explicit probabilities: on the CPU its backward is faster than the fused kernel's."""
+    return attend(probabilities(q, k, heads, mask), v)
+
+
+class Watch:
+    """`optimized_attention_override` for the host's UNet: explicit attention, keeping the cross-attention at 16 x 16."""
+
+    def __init__(self):
+        self.maps: list[Tensor] = []  # a layer: [b, 256, tokens], mean over the heads
+
+    def __call__(self, _original, q: Tensor, k: Tensor, v: Tensor, heads: int, *args, **kwargs) -> Tensor:
+        weights = probabilities(q, k, heads)
+        if q.shape[1] == 256 and k.shape[1] != 256:
+            self.maps.append(weights.float().mean(1))
+        return attend(weights, v)
+
+    def mean(self) -> Tensor:
+        return torch.stack(self.maps).mean(0)
 
 
 class TinyShapes(nn.Module):
@@ -69,9 +90,11 @@ class TinyShapes(nn.Module):
             x = x + layer.mlp(layer.layer_norm2(x))
         return model.final_layer_norm(x)
 
-    def forward(self, x: Tensor, t: Tensor, rows: Tensor) -> Tensor:
-        """Predicted noise [b, 4, 16, 16] for noisy latents at timesteps `t` [b]."""
-        return self.unet(x, t, context=self.encode(rows), transformer_options={"optimized_attention_override": override})
+    def forward(self, x: Tensor, t: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Predicted noise [b, 4, 16, 16] for noisy latents at timesteps `t` [b], and the mean cross-attention [b, 256, 16]."""
+        watch = Watch()
+        noise = self.unet(x, t, context=self.encode(rows), transformer_options={"optimized_attention_override": watch})
+        return noise, watch.mean()
 
 
 def noise_schedule() -> Tensor:

@@ -17,6 +17,7 @@ import math
 import os
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -35,8 +36,9 @@ from prompt_fidelity.host.mean_vae import pictures_to_latents  # noqa: E402
 log = logging.getLogger("tinyshapes")
 OUTPUT = ROOT / "output" / "tinyshapes"
 DRAWN = 64  # pixels per side of the pictures drawn for training: their block means are those of 128
-RECIPE = ("steps", "batch", "lr", "warmup", "cooldown", "counts", "often", "relations", "empty", "high_noise", "noisy_from", "ema", "seed")
-FIELDS = ("step", "samples", "seconds", "lr", "loss")
+RECIPE = ("steps", "batch", "lr", "warmup", "cooldown", "counts", "often", "redraw", "relations", "empty", "high_noise", "noisy_from", "localise", "ema", "seed")
+TABLE = "text.text_model.embeddings.token_embedding.weight"
+FIELDS = ("step", "samples", "seconds", "lr", "loss", "misplaced")
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -48,10 +50,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--cooldown", type=float, default=0.4, help="share of the steps, at the end, over which it falls (cosine)")
     parser.add_argument("--counts", type=float, nargs=3, default=(0.4, 0.4, 0.2), help="shares of pictures with 1, 2, 3 objects")
     parser.add_argument("--often", nargs="*", default=(), help="nouns to draw three times as often, while they are still confused")
+    parser.add_argument("--redraw", nargs="*", default=(), help="with --resume: nouns whose token rows start anew (two that have become one never part)")
     parser.add_argument("--relations", type=float, default=0.2, help="share of two-object captions that say where things are")
     parser.add_argument("--empty", type=float, default=0.1, help="share of captions left empty, for guidance")
     parser.add_argument("--high-noise", type=float, default=0.7, help="share of times drawn from --noisy-from on, where text decides")
     parser.add_argument("--noisy-from", type=int, default=600, help="below this timestep the shapes can be seen through the noise")
+    parser.add_argument("--localise", type=float, default=0.0, help="weight of the auxiliary loss: a noun's attention inside its object's box")
     parser.add_argument("--ema", type=float, default=0.999)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=int(os.environ.get("OMP_NUM_THREADS", "1")))
@@ -80,17 +84,52 @@ def vocabulary(tokenizer) -> list[int]:
     return sorted({token for phrase in phrases for token, _ in tokenizer.tokenize_with_weights(phrase)["l"][0]})
 
 
-def batch_of(step: int, args: argparse.Namespace, tokenizer, words: list[int]) -> tuple[Tensor, Tensor]:
-    """Latents [batch, 4, 16, 16] and caption rows [batch, 16] of one step."""
+@dataclass
+class Batch:
+    """What one step learns from. `objects` lists every named object: its picture's index, its noun's token, its cells."""
+
+    latents: Tensor  # [batch, 4, 16, 16]
+    rows: Tensor  # [batch, 16], rows of the vocabulary
+    objects: tuple[Tensor, Tensor, Tensor]  # [objects], [objects], [objects, 256] (1 inside the box, else 0)
+
+    def to(self, device: str) -> Batch:
+        return Batch(self.latents.to(device), self.rows.to(device), tuple(part.to(device) for part in self.objects))
+
+
+def cells_inside(shape: data.Shape) -> np.ndarray:
+    """The latent cells [256] whose centre lies in the shape's box: 1, else 0."""
+    centres = 8.0 * np.arange(16) + 4.0
+    left, top, right, bottom = shape.box
+    columns, rows = (left <= centres) & (centres <= right), (top <= centres) & (centres <= bottom)
+    return np.outer(rows, columns).astype(np.float32).ravel()
+
+
+def batch_of(step: int, args: argparse.Namespace, tokenizer, words: list[int]) -> Batch:
+    """The pictures and captions of one step."""
     rng = np.random.default_rng([args.seed, step])
-    pictures, captions = [], []
+    row_of = {noun: words.index(tokenizer.tokenize_with_weights(noun)["l"][0][1][0]) for noun in data.NOUNS}
+    pictures, captions, drawn = [], [], []
     for _ in range(args.batch):
         shapes, caption = data.sample(rng, tuple(args.counts), args.relations, tuple(args.often))
         tint = rng.normal(0.0, 0.03, (len(shapes), 3)).astype(np.float32)
         pictures.append(data.render(shapes, DRAWN, data.GROUND + float(rng.uniform(-0.06, 0.06)), tint))
-        captions.append("" if rng.random() < args.empty else caption)
-    latents = pictures_to_latents(torch.from_numpy(np.stack(pictures)), DRAWN // 16)
-    return latents, model.rows_of(captions, tokenizer, words)
+        named = rng.random() >= args.empty
+        captions.append(caption if named else "")
+        drawn.append(shapes if named else [])
+    rows = model.rows_of(captions, tokenizer, words)
+    objects = [(index, rows[index].tolist().index(row_of[shape.noun]), cells_inside(shape))
+               for index, shapes in enumerate(drawn) for shape in shapes]  # fmt: skip
+    indices, tokens, cells = zip(*objects)
+    located = torch.tensor(indices), torch.tensor(tokens), torch.from_numpy(np.stack(cells))
+    return Batch(pictures_to_latents(torch.from_numpy(np.stack(pictures)), DRAWN // 16), rows, located)
+
+
+def localisation_loss(maps: Tensor, objects: tuple[Tensor, Tensor, Tensor], visible: Tensor) -> Tensor:
+    """-log of the share of each noun's attention [b, 256, 16] that lies in its object's box, weighted by `visible` [b]."""
+    index, token, cells = objects
+    noun = maps[index, :, token]  # [objects, 256]
+    inside = (noun * cells).sum(-1) / noun.sum(-1)
+    return -(visible[index] * inside.clamp(min=1e-6).log()).mean()
 
 
 def times_of(generator: torch.Generator, args: argparse.Namespace) -> Tensor:
@@ -98,6 +137,16 @@ def times_of(generator: torch.Generator, args: argparse.Namespace) -> Tensor:
     uniform = torch.rand(args.batch, generator=generator)
     high = torch.rand(args.batch, generator=generator) < args.high_noise
     return torch.where(high, args.noisy_from + (1000.0 - args.noisy_from) * uniform, 1000.0 * uniform).long().clamp(max=999)
+
+
+def redraw_rows(tables: list[Tensor], nouns: tuple[str, ...], tokenizer, words: list[int], seed: int) -> None:
+    """Give the nouns' rows in the token tables new random values of the usual length."""
+    generator = torch.Generator().manual_seed(seed)
+    for noun in nouns:
+        row = words.index(tokenizer.tokenize_with_weights(noun)["l"][0][1][0])
+        fresh = 0.15 * torch.randn(tables[0].shape[1], generator=generator)
+        for table in tables:
+            table.data[row] = fresh.to(table.device)
 
 
 def save(path: Path, **state) -> None:
@@ -127,39 +176,43 @@ def main() -> None:
         net.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         averaged, first, seconds, phases = state["averaged"], state["step"], state["seconds"], state["phases"]
+        redraw_rows([net.text.get_input_embeddings().weight, averaged[TABLE]], args.redraw, tokenizer, words, first)
     phases.append({"from_step": first, **{key: str(value) for key, value in vars(args).items() if key in RECIPE}})
     logged = [row for row in csv.reader(table.open()) if row[0].isdigit() and int(row[0]) <= first] if args.resume else []
     with open(table, "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerows([FIELDS, *logged])  # without what came after the checkpoint: it is done again
         levels = model.noise_schedule().to(device)
-        recent: list[float] = []
+        recent: list[tuple[float, float]] = []
         started = time.monotonic() - seconds
         for step in range(first, args.steps):
             lr = learning_rate(step, args)
             for group in optimizer.param_groups:
                 group["lr"] = lr
-            clean, rows = (part.to(device) for part in batch_of(step, args, tokenizer, words))
+            batch = batch_of(step, args, tokenizer, words).to(device)
             generator = torch.Generator().manual_seed(args.seed * 1_000_003 + step)
             t = times_of(generator, args).to(device)
-            noise = torch.randn(clean.shape, generator=generator).to(device)
+            noise = torch.randn(batch.latents.shape, generator=generator).to(device)
             signal = levels[t].view(-1, 1, 1, 1)
-            noisy = signal.sqrt() * clean + (1.0 - signal).sqrt() * noise
+            noisy = signal.sqrt() * batch.latents + (1.0 - signal).sqrt() * noise
             with torch.autocast(device, torch.bfloat16):
-                predicted = net(noisy, t.float(), rows)
+                predicted, maps = net(noisy, t.float(), batch.rows)
             loss = (predicted.float() - noise).square().mean()
+            # Where the object cannot be seen through the noise yet, its noun cannot know where to look.
+            misplaced = localisation_loss(maps, batch.objects, (10.0 * levels[t]).clamp(max=1.0))
             optimizer.zero_grad()
-            loss.backward()
+            (loss + args.localise * misplaced).backward()
             torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
             optimizer.step()
             decay = min(args.ema, (step + 1) / (step + 10))  # forget the random start quickly
             with torch.no_grad():
                 torch._foreach_lerp_(list(averaged.values()), list(net.parameters()), 1.0 - decay)
-            recent.append(loss.item())
+            recent.append((loss.item(), misplaced.item()))
             if (step + 1) % 50 == 0:
-                mean, recent = sum(recent) / len(recent), []
+                mean, mean_misplaced = (sum(values) / len(recent) for values in zip(*recent))
+                recent = []
                 now = time.monotonic() - started
-                writer.writerow((step + 1, (step + 1) * args.batch, f"{now:.0f}", f"{lr:.2e}", f"{mean:.5f}"))
+                writer.writerow((step + 1, (step + 1) * args.batch, f"{now:.0f}", f"{lr:.2e}", f"{mean:.5f}", f"{mean_misplaced:.3f}"))
                 file.flush()
                 log.info("step %d of %d, loss %.4f, %.1f samples/s", step + 1, args.steps, mean, (step + 1) * args.batch / now)
             if (step + 1) % args.save_every == 0 or step + 1 == args.steps:

@@ -20,19 +20,7 @@ def quantile_rank(quantile: float, count: int, dtype: torch.dtype = torch.float3
 
 
 def sorted_neighbours(values: Tensor, lower: int) -> tuple[Tensor, Tensor]:
-    """Values and pixels at sorted places `lower` and `lower + 1`: [rows, pixels] → two tensors [rows, 2].
-
-    Of pixels with the very same value the first is taken.
-    """
-    if values.device.type != "cpu":
-        top, pixels = values.topk(values.shape[1] - lower, dim=1)
-        places = [-1, -2 if top.shape[1] > 1 else -1]
-        return top[:, places], pixels[:, places]
-    # NumPy's vectorised sort is many times as fast as torch's on the CPU, and this is a third of a descent's time.
-    plain = values.numpy()
-    upper = min(lower + 1, plain.shape[1] - 1)
-    pair = np.sort(plain, axis=1)[:, lower : upper + 1]
-    pixels = np.empty((len(plain), 2), dtype=np.int64)
-    np.argmax(plain == pair[:, :1], axis=1, out=pixels[:, 0])
-    np.argmax(plain == pair[:, -1:], axis=1, out=pixels[:, 1])
-    return torch.from_numpy(pair).expand(-1, 2), torch.from_numpy(pixels)
+    """Values and pixels at sorted places `lower` and `lower + 1`: [rows, pixels] → two tensors [rows, 2]."""
+    top, pixels = values.topk(values.shape[1] - lower, dim=1)
+    places = [-1, -2 if top.shape[1] > 1 else -1]
+    return top[:, places], pixels[:, places]

@@ -13,11 +13,9 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from .quantile import quantile_rank, sorted_neighbours
+from .descent import Course, run
+from .quantile import quantile_rank
 
-# A target this far above or below all other tokens together has probability 1 or 0 to the last digit of float32, and no
-# gradient. Farther below its probability would be a denormal number, which slows the arithmetic tenfold.
-_CERTAIN = 60.0
 # Bumps are cut off where they are far below the last digit of the sum (also for the denormal numbers' sake).
 _BUMP_FLOOR = 1e-12
 
@@ -123,38 +121,20 @@ def descend(base: Tensor, start: Tensor, bumps: Bumps, aim: Aim, iterations: int
     targets, rows, pixels = base.shape
     count = bumps.count
     lower, fraction = quantile_rank(aim.quantile, pixels, base.dtype)
-    between = base.new_tensor([1.0 - fraction, fraction])
-    mean_of = base.new_full((pixels,), 1.0 / pixels)
-    share = aim.share(targets)
     push = 2.0 * aim.share_weight / (targets * pixels)
-    pull = between * (2.0 / targets / push)
-    shrink = 1.0 - rate * 2.0 * aim.size_weight / (count * targets)
-
-    base = base.reshape(targets * rows, pixels)
-    weights = base.new_empty(iterations, targets * rows, count)
-    quantiles, means = base.new_empty(2, iterations, targets * rows)
-    weights[0] = start.reshape(targets * rows, count)
-    # Buffers for the loop; `p` and `g` are [T * rows, pixels], their views with a 3 in the name [T, rows, pixels].
-    p, g = torch.empty_like(base), torch.empty_like(base)
-    p3, g3 = p.view(targets, rows, pixels), g.view(targets, rows, pixels)
-    total = base.new_empty(rows, pixels)
-    for i, (now, quantile, mean) in enumerate(zip(weights.unbind(0), quantiles.unbind(0), means.unbind(0), strict=True)):
-        torch.addmm(base, now, bumps.matrix, out=p)
-        p.clamp_(-_CERTAIN, _CERTAIN).exp_()
-        torch.sum(p3, 0, out=total)
-        p3.div_(total.add_(1.0))
-        values, places = sorted_neighbours(p, lower)
-        torch.mv(values, between, out=quantile)
-        torch.mv(p, mean_of, out=mean)
-        if i == iterations - 1:
-            break
-        # g = p·∂L/∂p, then p·(∂L/∂p − Σ p·∂L/∂p), both in units of `push`
-        torch.mul(p, (mean - share).unsqueeze(1), out=g)
-        g.scatter_add_(1, places, values * torch.outer(quantile - aim.peak, pull))
-        torch.sum(g3, 0, out=total)
-        g3.addcmul_(p3, total, value=-1.0)
-        torch.addmm(now, g, bumps.transposed, beta=shrink, alpha=-rate * push, out=weights[i + 1])
-    weights = weights.unflatten(1, (targets, rows))
-    terms = (quantiles - aim.peak).square() + aim.share_weight * (means - share).square()  # [iterations, T * rows]
+    course = Course(
+        iterations,
+        lower,
+        min(lower + 1, pixels - 1),
+        fraction,
+        aim.peak,
+        aim.share(targets),
+        pull=2.0 / targets / push,
+        shrink=1.0 - rate * 2.0 * aim.size_weight / (count * targets),
+        step=rate * push,
+    )
+    trace = run(base, start, bumps.matrix, bumps.transposed, course)
+    weights = trace.weights.unflatten(1, (targets, rows))
+    terms = (trace.quantiles - aim.peak).square() + aim.share_weight * (trace.means - aim.share(targets)).square()
     losses = terms.unflatten(1, (targets, rows)).mean(dim=1) + aim.size_weight * weights.square().mean(dim=(1, 3))
     return Descent(weights, losses, bumps)

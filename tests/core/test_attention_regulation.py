@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from prompt_fidelity.core import descent
 from prompt_fidelity.core.editing import NO_LAYER, NOT_FINITE, ScoreEditor
 from prompt_fidelity.core.methods.attention_regulation import (
     AttentionRegulation,
@@ -54,13 +55,13 @@ def test_the_descent_follows_autograd(size, count):
     generator = torch.Generator().manual_seed(1)
     base = torch.randn(count, 3, size[0] * size[1], generator=generator, dtype=torch.float64) - 2
     start = torch.rand(count, 3, bumps.count, generator=generator, dtype=torch.float64)
-    descent = descend(base, start, bumps, aim, 6, 100.0)
+    steps = descend(base, start, bumps, aim, 6, 100.0)
     weights = start
     for i in range(6):
-        torch.testing.assert_close(descent.weights[i], weights, rtol=1e-7, atol=1e-7)
+        torch.testing.assert_close(steps.weights[i], weights, rtol=1e-7, atol=1e-7)
         leaf = weights.clone().requires_grad_()
         losses = loss_of(leaf, base, bumps, aim)
-        torch.testing.assert_close(descent.losses[i], losses.detach(), rtol=1e-7, atol=1e-9)
+        torch.testing.assert_close(steps.losses[i], losses.detach(), rtol=1e-7, atol=1e-9)
         weights = weights - 100.0 * torch.autograd.grad(losses.sum(), leaf)[0]
 
 
@@ -82,9 +83,18 @@ def test_quantile_rank_is_rounded_as_torch_rounds_it(dtype):
     assert (float(ranks) == 920.7) == (dtype == torch.float64)
 
 
-def test_quantile_of_a_flat_map_is_one_pixel():
-    pair, places = sorted_neighbours(torch.full((2, 9), 0.25), 7)
-    assert pair.tolist() == [[0.25, 0.25]] * 2 and places.tolist() == [[0, 0]] * 2
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("h", "w", "count"), [(16, 16, 2), (12, 20, 1), (32, 32, 3), (1, 1, 2)])
+def test_the_loop_for_the_cpu_is_that_for_any_device(monkeypatch, dtype, h, w, count):
+    base = against_rest(scores_of(2, h=h, w=w, dtype=dtype), [[3], [7], [9]][:count])
+    bumps = Bumps.on(h, w, "cpu", dtype)
+    start = torch.rand(count, base.shape[1], bumps.count, dtype=dtype, generator=torch.Generator().manual_seed(3))
+    ours = descend(base, start, bumps, Aim(), 20, 100.0)
+    monkeypatch.setattr(descent, "run_in_numpy", descent.run_in_torch)
+    other = descend(base, start, bumps, Aim(), 20, 100.0)
+    tolerance = 1e-3 if dtype == torch.float32 else 1e-9
+    torch.testing.assert_close(ours.losses, other.losses, rtol=tolerance, atol=tolerance)
+    torch.testing.assert_close(ours.weights, other.weights, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize(("size", "centres"), [((16, 16), 49), ((32, 32), 49), ((24, 24), 121), ((16, 24), 77), ((8, 8), 9), ((2, 1), 1)])

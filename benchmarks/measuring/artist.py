@@ -10,6 +10,7 @@ import comfy.sample
 import comfy.samplers
 import comfy.sd
 import torch
+from prompt_fidelity.core.methods import METHODS
 from prompt_fidelity.core.methods.base import ScoreEdit
 from prompt_fidelity.host.demo_model import demo_card, load_demo_model
 from prompt_fidelity.host.install import attach
@@ -69,6 +70,11 @@ class Artist:
 
     def plain(self, conditioning, seeds: list[int]) -> Drawn:
         return self._draw(self.model, conditioning, seeds)
+
+    def observed(self, targets, conditioning, seeds: list[int]) -> tuple[Drawn, Tensor]:
+        """Plain pictures, and their objects' mean maps [B, T, h, w]."""
+        model, record = attach(self.model, METHODS["attend_and_excite"](), targets, strength=0.0)
+        return self._draw(model, conditioning, seeds), record.maps.shown(targets)[1]
 
     def with_method(self, method, targets, conditioning, seeds: list[int]) -> Drawn:
         model, record = attach(self.model, method, targets)

@@ -13,6 +13,7 @@ from prompt_fidelity.core.methods import METHODS
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
+import competition  # noqa: E402
 from measuring.artist import Artist  # noqa: E402
 from measuring.contestants import contestants  # noqa: E402
 from measuring.judge import ClipJudge, ShapeJudge, cost_in_quality  # noqa: E402
@@ -124,6 +125,20 @@ def test_quality_cost_of_the_plain_picture_is_nothing(artist, encoded):
     grey = picture.mean(-1, keepdims=True).repeat(3, -1)
     assert cost_in_quality(grey, picture)["saturation"] < -0.1
     assert set(ShapeJudge()(picture.repeat(8, 0).repeat(8, 1), type("Case", (), {"wanted": (("ball", "red"),)}), None)) == set(ShapeJudge.figures)
+
+
+def test_competition_is_read_off_the_maps(artist, encoded):
+    apart = torch.zeros(3, 4, 4)
+    apart[0, 0, 0], apart[1, 0, 0], apart[2, 3, 3] = 0.5, 0.3, 0.2
+    peak, mean, overlap = competition.properties(apart).unbind(1)
+    torch.testing.assert_close(peak, torch.tensor([0.5, 0.3, 0.2]))
+    torch.testing.assert_close(mean, peak / 16)
+    torch.testing.assert_close(overlap, torch.tensor([1.0, 1.0, 0.0]))
+    assert competition.auc([2.0, 3.0], [1.0, 2.0]) == 0.875
+    with torch.inference_mode():
+        drawn, maps = artist.observed(encoded[1], encoded[0], [4, 9])
+        plain = artist.plain(encoded[0], [4, 9])
+    assert maps.shape == (2, 2, 16, 16) and torch.equal(drawn.pictures, plain.pictures)
 
 
 def test_a_missing_clip_model_or_checkpoint_is_said_clearly(tmp_path):

@@ -18,6 +18,12 @@ def widget(field: Field, default):
     return kind.Input(field.name, default=default, min=about["minimum"], max=about["maximum"], step=about["step"], tooltip=tooltip)
 
 
+def widgets(settings_class: type) -> list:
+    """The host's inputs for all settings of a dataclass, at its defaults."""
+    default = settings_class()
+    return [widget(field, getattr(default, field.name)) for field in fields(settings_class)]
+
+
 def settings_from(settings_class: type, values: dict):
     """An instance of `settings_class` from widget values by name. Raises ValueError for a list of numbers that is none."""
     known = {field.name: values[field.name] for field in fields(settings_class) if field.name in values}

@@ -2,13 +2,14 @@
 
 from .boxes import Box, Layout, Placement
 from .exchange import from_boxes, from_masks, to_boxes, to_elements
-from .solver import SolverSettings, solve
+from .solver import SolverSettings, around, solve
 
 __all__ = [
     "Box",
     "Layout",
     "Placement",
     "SolverSettings",
+    "around",
     "from_boxes",
     "from_masks",
     "solve",

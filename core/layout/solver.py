@@ -49,17 +49,29 @@ def solve(targets: Targets, width: int, height: int, settings: SolverSettings | 
     The same seed gives the same layout. A relation that contradicts another is given up and noted. No objects give an
     empty layout.
     """
-    settings = settings or SolverSettings()
+    return _solved(targets, width, height, settings or SolverSettings(), None)
+
+
+def around(centres: np.ndarray, targets: Targets, width: int, height: int, settings: SolverSettings | None = None) -> Layout:
+    """As `solve`, but near given centres [objects, 2] (x, y in 0..1), which only make way for each other and the relations."""
+    return _solved(targets, width, height, settings or SolverSettings(), np.asarray(centres, dtype=float).reshape(-1, 2))
+
+
+def box_size(count: int, width: int, height: int, settings: SolverSettings) -> np.ndarray:
+    """[2]: width and height, in fractions of the picture, of each of `count` boxes if there is room; square in pixels."""
+    aspect = width / height
+    side = max(_SIDE_ALONE / count**_SIDE_FALLS, _SMALLEST_SIDE) * settings.size
+    return np.minimum(side * np.array([aspect**-0.5, aspect**0.5]), 1 - 2 * settings.margin)
+
+
+def _solved(targets: Targets, width: int, height: int, settings: SolverSettings, centres: np.ndarray | None) -> Layout:
     count = len(targets.objects)
     if not count:
         return Layout((), width, height)
     constraints = read(targets.relations, count)
-    aspect = width / height
-    side = _side(count, settings.size)
-    # A box that is square in the picture is wide in fractions of a tall picture, and the other way round.
-    wanted = np.minimum(side * np.array([aspect**-0.5, aspect**0.5]), 1 - 2 * settings.margin)
-    points = arrange(constraints, np.tile(wanted, (count, 1)), settings)
-    boxes = fit(constraints, points, np.tile(wanted, (count, 1)), aspect, settings)
+    sizes = np.tile(box_size(count, width, height, settings), (count, 1))
+    points = arrange(constraints, sizes, settings, centres)
+    boxes = fit(constraints, points, sizes, width / height, settings)
     names = [target.phrase for target in targets.objects]
     placements = tuple(Placement(i, names[i], Box(*map(float, box)).clamped()) for i, box in enumerate(boxes))
     notes = tuple(
@@ -67,10 +79,6 @@ def solve(targets: Targets, width: int, height: int, settings: SolverSettings | 
         for r in constraints.given_up
     )
     return Layout(placements, width, height, targets.relations, notes)
-
-
-def _side(count: int, size: float) -> float:
-    return max(_SIDE_ALONE / count**_SIDE_FALLS, _SMALLEST_SIDE) * size
 
 
 def arrange(constraints: Constraints, sizes: np.ndarray, settings: SolverSettings, hints: np.ndarray | None = None) -> np.ndarray:
@@ -83,14 +91,14 @@ def arrange(constraints: Constraints, sizes: np.ndarray, settings: SolverSetting
     low = settings.margin + sizes / 2
     starts = generator.uniform(low, np.maximum(1 - low, low), (_STARTS, n, 2)) if hints is None else hints[None].copy()
     if n == 1:
-        return np.clip(starts[0] * (hints is not None) + 0.5 * (hints is None), low, np.maximum(1 - low, low))
+        return np.clip(np.full((1, 2), 0.5) if hints is None else hints, low, np.maximum(1 - low, low))
     reach = (sizes[:, None] + sizes[None]) / 2 + settings.gap  # [n, n, 2] centre distance at which boxes do not meet
     firm = _firm_pairs(constraints, n)
     pushes = ~firm & ~np.eye(n, dtype=bool)
     points, energy = starts, np.zeros(len(starts))
     for round_ in range(_ROUNDS):
         pace = _PACE * (1 - round_ / _ROUNDS) + 0.02
-        force, energy = _repulsion(points, reach, pushes)
+        force, energy = _repulsion(points, reach, pushes, spread=hints is None)
         for c in constraints.apart:
             short = c.share * reach[c.first, c.second, c.axis] - (points[:, c.second, c.axis] - points[:, c.first, c.axis])
             missing = np.maximum(short, 0)
@@ -102,9 +110,10 @@ def arrange(constraints: Constraints, sizes: np.ndarray, settings: SolverSetting
         for i, j, axis in constraints.level:
             _pull(force, points, i, j, (axis,), 0.25)
             energy += 0.2 * (points[:, i, axis] - points[:, j, axis]) ** 2
-        for i, j in constraints.near:
+        for i, j in constraints.near if hints is None else ():
             _pull(force, points, i, j, (0, 1), 0.04)
-        force += _TO_THE_MIDDLE * (0.5 - points.mean(axis=1, keepdims=True))
+        if hints is None:
+            force += _TO_THE_MIDDLE * (0.5 - points.mean(axis=1, keepdims=True))
         points = np.clip(points + pace * 2 * force, low, np.maximum(1 - low, low))
     return _in_order(points[int(np.argmin(energy))], constraints)
 
@@ -118,7 +127,7 @@ def _firm_pairs(constraints: Constraints, n: int) -> np.ndarray:
     return firm
 
 
-def _repulsion(points: np.ndarray, reach: np.ndarray, pushes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _repulsion(points: np.ndarray, reach: np.ndarray, pushes: np.ndarray, spread: bool) -> tuple[np.ndarray, np.ndarray]:
     """Forces [starts, n, 2] and energies [starts] of objects that should not meet."""
     apart = points[:, :, None] - points[:, None]  # [starts, n, n, 2]
     relative = apart / reach
@@ -130,10 +139,12 @@ def _repulsion(points: np.ndarray, reach: np.ndarray, pushes: np.ndarray) -> tup
     index = np.arange(points.shape[1])
     direction = np.where((apart == 0) & (index[:, None] < index[None])[None, ..., None], -1.0, direction)
     force = np.stack([meeting * shorter, meeting * ~shorter], axis=-1) * direction * reach
-    # Beyond that, a light push apart keeps objects from crowding in a corner.
-    distance = np.sqrt((relative**2).sum(axis=-1, keepdims=True)) + 0.3
-    force = force + 0.02 * pushes[..., None] * relative / distance**3
-    return force.sum(axis=2), (meeting**2).sum(axis=(1, 2)) + 0.01 * (pushes / distance[..., 0]).sum(axis=(1, 2))
+    energy = (meeting**2).sum(axis=(1, 2))
+    if spread:  # a light push apart keeps objects from crowding in a corner
+        distance = np.sqrt((relative**2).sum(axis=-1, keepdims=True)) + 0.3
+        force = force + 0.02 * pushes[..., None] * relative / distance**3
+        energy = energy + 0.01 * (pushes / distance[..., 0]).sum(axis=(1, 2))
+    return force.sum(axis=2), energy
 
 
 def _pull(force: np.ndarray, points: np.ndarray, i: int, j: int, axes: tuple[int, ...], strength: float) -> None:

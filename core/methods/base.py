@@ -6,7 +6,7 @@ A method is one file in this folder and one line in `METHODS`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -15,23 +15,10 @@ from ..errors import MethodError
 from ..losses import Losses
 from ..resolution import RESOLUTIONS
 from ..schedule import Schedule
+from ..settings import setting
 from ..targets import Targets
 
 __all__ = ["LatentLoss", "LatentLossSettings", "MethodError", "setting"]
-
-
-def setting(
-    default: Any,
-    tooltip: str,
-    *,
-    minimum: float | None = None,
-    maximum: float | None = None,
-    step: float | None = None,
-    options: tuple[str, ...] | None = None,
-) -> Any:
-    """A dataclass field that also carries what a widget for it needs: tooltip, range, choices."""
-    details = {"tooltip": tooltip, "minimum": minimum, "maximum": maximum, "step": step, "options": options}
-    return field(default=default, metadata={name: value for name, value in details.items() if value is not None})
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 """The developer's commands, from a bare machine to a running ComfyUI with this pack in it.
 
     python3 dev.py demo             the main job, headless, with pictures in output/
-    python3 dev.py test [ARGS]      the whole test suite; ARGS go to pytest
+    python3 dev.py test [ARGS]      the whole test suite; ARGS go to pytest; --all-hosts repeats the host's part on each
     python3 dev.py serve            a ComfyUI with this pack in it
     python3 dev.py run SCRIPT ...   a script in the environment
     python3 dev.py setup            only the set-up, which every other command does first
@@ -14,6 +14,7 @@ Everything made here lies in this folder and is ignored by git: .venv*, .host, .
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -34,6 +35,10 @@ COMMANDS = {
 
 def main(argv: Sequence[str]) -> int:
     options, rest = parse(argv)
+    if options.command == "test" and options.all_hosts:
+        # What does not touch the host need not run three times.
+        rest = rest or ["tests/host", "tests/browser"]
+        return max(test(set_up(None, version), rest) for version in HOSTS)
     env = set_up(options.comfyui, options.host_version)
     if options.command == "demo":
         return env.run(str(ROOT / "benchmarks" / "demo.py"), *rest)
@@ -61,6 +66,9 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         name: commands.add_parser(name, help=text, parents=[common], allow_abbrev=False)
         for name, text in COMMANDS.items()
     }
+    parsers["test"].add_argument(
+        "--all-hosts", action="store_true", help="on every pinned ComfyUI, one after the other"
+    )
     parsers["serve"].add_argument("--port", type=int, default=8188)
     parsers["run"].add_argument("script", metavar="SCRIPT")
     parsers["run"].add_argument("arguments", nargs=argparse.REMAINDER, metavar="...")
@@ -71,6 +79,7 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
 
 
 def test(env: Environment, arguments: Sequence[str]) -> int:
+    say(f"Testing with ComfyUI {env.version} in {env.host} ...")
     with only_one():
         get_chromium()
     return env.run("-m", "pytest", *arguments, cwd=ROOT)
@@ -93,6 +102,8 @@ def serve(env: Environment, port: int) -> int:
 
 
 if __name__ == "__main__":
+    # A terminated command takes the server or the tests that it started with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         sys.exit(main(sys.argv[1:]))
     except Problem as problem:

@@ -176,7 +176,7 @@ def picture_costs(repeats: int) -> dict:
             started = time.perf_counter()
             with torch.inference_mode():
                 comfy.sample.sample(
-                    patched, noise, defaults["steps"], defaults["cfg"], defaults["sampler_name"], defaults["scheduler"],
+                    patched, noise, defaults["steps"], defaults["cfg"], defaults["sampler"], defaults["scheduler"],
                     positive, negative, torch.zeros_like(noise), seed=seed, disable_pbar=True,
                 )  # fmt: skip
             return time.perf_counter() - started

@@ -39,7 +39,7 @@ def draw(model, vae, positive, negative, seed: int) -> tuple[torch.Tensor, float
     latent = {"samples": torch.zeros(1, 4, SIDE // 8, SIDE // 8)}
     started = time.perf_counter()
     drawn = host.KSampler().sample(
-        model, seed, settings["steps"], settings["cfg"], settings["sampler_name"], settings["scheduler"], positive, negative, latent, 1.0
+        model, seed, settings["steps"], settings["cfg"], settings["sampler"], settings["scheduler"], positive, negative, latent, 1.0
     )[0]
     return host.VAEDecode().decode(vae, drawn)[0], time.perf_counter() - started
 
@@ -62,7 +62,7 @@ def loss_change(record) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=2, help="pictures per prompt")
+    parser.add_argument("--seeds", type=int, default=1, help="pictures per prompt")
     parser.add_argument("--out", type=Path, default=ROOT / "output")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)

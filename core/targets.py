@@ -78,7 +78,8 @@ class Targets:
     `content` are the absolute positions of all tokens but start, end and padding, in order, and `pieces` their
     readable text. `length` is the whole token axis (77 per chunk for CLIP), `chunk` the tokens of one chunk.
     `text_attention` [len(content), len(content)] float32 is the text encoder's self-attention between content
-    tokens, mean over layers and heads; the host layer fills it in.
+    tokens, mean over layers and heads; the host layer fills it in. `pads_with_end` says whether the encoder fills up
+    short prompts with the end token (Stable Diffusion 1) or with another (Stable Diffusion 2).
     """
 
     prompt: str
@@ -89,11 +90,14 @@ class Targets:
     length: int
     chunk: int
     text_attention: torch.Tensor | None = None
+    pads_with_end: bool = True
 
     def summary(self) -> str:
         """What was understood, for the artist: one line per object, then the relations."""
         if not self.objects:
-            return "No objects found in the prompt. Name them in the list of words, or describe things that can be drawn."
+            return (
+                "No objects found in the prompt. Name them in the list of words, or describe things that can be drawn."
+            )
         lines = [f"{len(self.objects)} object{'s' if len(self.objects) > 1 else ''}:"]
         for number, target in enumerate(self.objects, start=1):
             described = "".join(f", {a.text} ({_tokens(a.positions)})" for a in target.attributes)

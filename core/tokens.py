@@ -27,7 +27,12 @@ _ANCHOR = 6  # bytes that must agree there
 _STEP = 8  # bytes that may be passed over to match a piece of one or two bytes
 
 
-def align(clean_text: str, pieces: Sequence[str | None], word_ids: Sequence[int] | None = None, embeddings: Sequence[Span] | None = None) -> list[Span | None]:
+def align(
+    clean_text: str,
+    pieces: Sequence[str | None],
+    word_ids: Sequence[int] | None = None,
+    embeddings: Sequence[Span] | None = None,
+) -> list[Span | None]:
     """The characters [start, end) of `clean_text` that each content token spells; None if there are none.
 
     `pieces` are vocabulary strings (CLIP's "cat</w>", GPT-2's "Ġcat", sentencepiece's "▁cat"), None for a vector of an
@@ -98,9 +103,11 @@ def _text_bytes(text: str) -> tuple[bytes, list[Span]]:
 
 
 def _normal(characters: str) -> str:
-    """Lower case, NFC, no spaces or control characters; all forms of sigma alike (its lower case depends on its place)."""
+    """Lower case, NFC, no spaces or control characters; one form of sigma (its lower case depends on its place)."""
     characters = unicodedata.normalize("NFC", characters).lower().replace("ς", "σ")
-    return "".join(c for c in characters if not c.isspace() and unicodedata.category(c) not in ("Cc", "Cf", "Cs") or c == "\u200d")
+    return "".join(
+        c for c in characters if not c.isspace() and unicodedata.category(c) not in ("Cc", "Cf", "Cs") or c == "\u200d"
+    )
 
 
 def _piece_bytes(pieces: Sequence[str | None]) -> list[bytes | None]:
@@ -136,7 +143,7 @@ def _byte_of_character() -> dict[str, int]:
 
 
 def readable(piece: str | None, text: str) -> str:
-    """What the artist reads for a token: the piece's letters, or the text it comes from if it is part of a character."""
+    """What the artist reads for a token: the piece's letters, or `text` if it is part of a character."""
     if piece is None:
         return text
     spelled = _piece_bytes([piece])[0]
@@ -167,7 +174,10 @@ def build_targets(prompt_text: str, scene: Scene, tokens: Sequence[Sequence[Toke
     prompt = parse_weights(prompt_text)
     embeddings = prompt.embeddings if prompt.text == scene.text else None
     spans = align(scene.text, [flat[i][0] for i in content], [flat[i][2] for i in content], embeddings)
-    placed = [_Content(i, span, readable(flat[i][0], scene.text[slice(*span)] if span else "")) for i, span in zip(content, spans)]
+    placed = [
+        _Content(i, span, readable(flat[i][0], scene.text[slice(*span)] if span else ""))
+        for i, span in zip(content, spans, strict=True)
+    ]
 
     objects: list[Target] = []
     index_of: dict[int, int] = {}
@@ -177,7 +187,11 @@ def build_targets(prompt_text: str, scene: Scene, tokens: Sequence[Sequence[Toke
             index_of[index] = len(objects)
             attributes = [Attribute(a.text, _positions(placed, a.spans)) for a in thing.attributes]
             objects.append(Target(thing.name, thing.phrase, positions, tuple(a for a in attributes if a.positions)))
-    relations = [Relation(index_of[r.subject], r.predicate, index_of[r.object]) for r in scene.relations if r.subject in index_of and r.object in index_of]
+    relations = [
+        Relation(index_of[r.subject], r.predicate, index_of[r.object])
+        for r in scene.relations
+        if r.subject in index_of and r.object in index_of
+    ]
     return Targets(
         prompt=prompt_text,
         objects=tuple(objects),
@@ -191,4 +205,6 @@ def build_targets(prompt_text: str, scene: Scene, tokens: Sequence[Sequence[Toke
 
 def _positions(content: Sequence[_Content], spans: Sequence[Span]) -> tuple[int, ...]:
     """Positions of the tokens that spell any character of `spans`."""
-    return tuple(t.position for t in content if t.span and any(t.span[0] < end and start < t.span[1] for start, end in spans))
+    return tuple(
+        t.position for t in content if t.span and any(t.span[0] < end and start < t.span[1] for start, end in spans)
+    )

@@ -36,3 +36,21 @@ def differentiable(*modules: torch.nn.Module):
         finally:
             for tensors, name, tensor in swapped:
                 tensors[name] = tensor
+
+
+class HeldControl:
+    """A ControlNet (the host's ControlBase) whose guidance is held fixed in a gradient pass.
+
+    The host scales and adds its outputs in place, which autograd refuses, and a second network kept for backward would
+    double the memory. The guidance is that of the latent in hand; only its own dependence on the latent is left out.
+    """
+
+    def __init__(self, control):
+        self._control = control
+
+    def get_control(self, x_noisy: torch.Tensor, *args, **kwargs):
+        with torch.no_grad():
+            return self._control.get_control(x_noisy.detach(), *args, **kwargs)
+
+    def __getattr__(self, name: str):
+        return getattr(self._control, name)

@@ -14,7 +14,7 @@ from ..core.resolution import choose_level
 from ..core.targets import Targets
 from .coordinates import Coordinates
 from .errors import HostError
-from .grad import differentiable
+from .grad import HeldControl, differentiable
 from .progress import show_on_node, stop_if_interrupted
 from .rows import Rows, controlled
 from .samplers import facts_of, name_of
@@ -117,8 +117,14 @@ class Run:
         options = {key: value for key, value in model_options.items() if key != "multigpu_clones"}
         for cond in controlled(self.guider, self.plan.targets):
             self.tap.recording.tokens = cond["cross_attn"].shape[1]
+            self.tap.recording.controlled = "control" in cond
+            if "control" in cond:
+                cond = {**cond, "control": HeldControl(cond["control"])}
             comfy.samplers.calc_cond_batch(self.guider.inner_model, [[cond]], x, timestep, options)
-            # Reached only if the conditioning is not in force at this noise level, or a caching pack skipped the network.
+            # Reached only if the network ran to its end, or not at all: a conditioning that is not in force at this noise
+            # level, or a pack that answers from a cache.
+            if self.tap.recording.seen:
+                break
         return x
 
     def _moved(self, model, x, sigma, kwargs, progress: float, level: float) -> torch.Tensor:

@@ -26,30 +26,33 @@ def encode_with_targets(clip, text: str, words: str = "") -> tuple[list, Targets
         raise HostError("No CLIP is connected. Your checkpoint may hold no text encoder: load one with a CLIP loader and connect it.")
     parsed = prompts.parse_weights(text)
     scene = prompts.find_words(parsed.text, words) if words.strip() else prompts.extract(parsed.text)
-    targets = build_targets(text, scene, _pieces(clip, text))
+    tokens = clip.tokenize(text, return_word_ids=True)
+    # The CLIP tokenizers of one model (SDXL has two) split alike and differ in padding only.
+    name = "l" if "l" in tokens else next(iter(tokens))
+    tokenizer = _clip_tokenizer(clip, name)
+    targets = build_targets(text, scene, _pieces(tokenizer, tokens[name]))
     with _self_attention(clip) as layers:
         conditioning = clip.encode_from_tokens_scheduled(clip.tokenize(text))
-    targets = replace(targets, text_attention=_between_content(layers, targets))
+    pads_with_end = tokenizer.pad_token == tokenizer.end_token
+    targets = replace(targets, text_attention=_between_content(layers, targets), pads_with_end=pads_with_end)
     return node_helpers.conditioning_set_values(conditioning, {KEY: targets}), targets
 
 
-def _pieces(clip, text: str) -> list[list[tuple[str | None, float, int]]]:
-    """Chunks of (vocabulary piece or None for an embedding's vector, weight, word id), one tokenizer's view of the prompt.
-
-    The CLIP tokenizers of one model (SDXL has two) split alike and differ in padding only.
-    """
-    tokens = clip.tokenize(text, return_word_ids=True)
-    name = "l" if "l" in tokens else next(iter(tokens))
+def _clip_tokenizer(clip, name: str):
     tokenizer = getattr(clip.tokenizer, f"clip_{name}", None)
     if tokenizer is None or not hasattr(tokenizer, "inv_vocab"):
         raise HostError(
             f"The connected text encoder ({type(clip.tokenizer).__name__}) is not a CLIP of the Stable Diffusion family, so its words cannot be located. "
             "Connect the CLIP of a Stable Diffusion 1.x, 2.x or SDXL checkpoint."
         )
-    vocabulary = tokenizer.inv_vocab
+    return tokenizer
+
+
+def _pieces(tokenizer, chunks: list) -> list[list[tuple[str | None, float, int]]]:
+    """Chunks of (vocabulary piece, or None for an embedding's vector; weight; word id) from the host's (token, weight, word id)."""
     return [
-        [(None if isinstance(token, torch.Tensor) else vocabulary.get(token, ""), weight, word) for token, weight, word in chunk]
-        for chunk in tokens[name]
+        [(None if isinstance(token, torch.Tensor) else tokenizer.inv_vocab.get(token, ""), weight, word) for token, weight, word in chunk]
+        for chunk in chunks
     ]
 
 

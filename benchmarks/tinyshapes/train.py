@@ -35,6 +35,7 @@ from prompt_fidelity.host.mean_vae import pictures_to_latents  # noqa: E402
 log = logging.getLogger("tinyshapes")
 OUTPUT = ROOT / "output" / "tinyshapes"
 DRAWN = 64  # pixels per side of the pictures drawn for training: their block means are those of 128
+RECIPE = ("steps", "batch", "lr", "warmup", "cooldown", "counts", "relations", "empty", "high_noise", "noisy_from", "ema", "seed")
 FIELDS = ("step", "samples", "seconds", "lr", "loss")
 
 
@@ -48,7 +49,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--counts", type=float, nargs=3, default=(0.4, 0.4, 0.2), help="shares of pictures with 1, 2, 3 objects")
     parser.add_argument("--relations", type=float, default=0.2, help="share of two-object captions that say where things are")
     parser.add_argument("--empty", type=float, default=0.1, help="share of captions left empty, for guidance")
-    parser.add_argument("--high-noise", type=float, default=0.5, help="share of times drawn above 300 only: there the layout is decided")
+    parser.add_argument("--high-noise", type=float, default=0.7, help="share of times drawn from --noisy-from on, where text decides")
+    parser.add_argument("--noisy-from", type=int, default=600, help="below this timestep the shapes can be seen through the noise")
     parser.add_argument("--ema", type=float, default=0.999)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=int(os.environ.get("OMP_NUM_THREADS", "1")))
@@ -91,10 +93,10 @@ def batch_of(step: int, args: argparse.Namespace, tokenizer, words: list[int]) -
 
 
 def times_of(generator: torch.Generator, args: argparse.Namespace) -> Tensor:
-    """Timesteps [batch] in 0..999: uniform, but a share of them above 300."""
+    """Timesteps [batch] in 0..999: uniform, but a share of them from `noisy_from` on."""
     uniform = torch.rand(args.batch, generator=generator)
     high = torch.rand(args.batch, generator=generator) < args.high_noise
-    return torch.where(high, 300.0 + 700.0 * uniform, 1000.0 * uniform).long().clamp(max=999)
+    return torch.where(high, args.noisy_from + (1000.0 - args.noisy_from) * uniform, 1000.0 * uniform).long().clamp(max=999)
 
 
 def save(path: Path, **state) -> None:
@@ -118,12 +120,13 @@ def main() -> None:
     net = net.to(device)
     averaged = {name: parameter.detach().clone() for name, parameter in net.named_parameters()}
     optimizer = torch.optim.AdamW(net.parameters(), lr=args.lr, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
-    first, seconds = 0, 0.0
+    first, seconds, phases = 0, 0.0, []
     if args.resume:
         state = torch.load(checkpoint, map_location=device, weights_only=True)
         net.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
-        averaged, first, seconds = state["averaged"], state["step"], state["seconds"]
+        averaged, first, seconds, phases = state["averaged"], state["step"], state["seconds"], state["phases"]
+    phases.append({"from_step": first, **{key: str(value) for key, value in vars(args).items() if key in RECIPE}})
     with open(table, "a" if args.resume else "w", newline="") as file:
         writer = csv.writer(file)
         if not args.resume:
@@ -160,7 +163,7 @@ def main() -> None:
                 log.info("step %d of %d, loss %.4f, %.1f samples/s", step + 1, args.steps, mean, (step + 1) * args.batch / now)
             if (step + 1) % args.save_every == 0 or step + 1 == args.steps:
                 save(checkpoint, model=net.state_dict(), averaged=averaged, optimizer=optimizer.state_dict(), step=step + 1,
-                     seconds=time.monotonic() - started, vocabulary=words, arguments={k: str(v) for k, v in vars(args).items()})
+                     seconds=time.monotonic() - started, vocabulary=words, phases=phases)
 
 
 if __name__ == "__main__":

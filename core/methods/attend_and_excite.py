@@ -37,9 +37,11 @@ class AttendAndExciteSettings(LatentLossSettings):
     thresholds: tuple[float, ...] = setting(
         (0.05, 0.5, 0.8), "The attention peak, 0 to 1, that every object must reach at each refinement point."
     )
-    end_token_mode: bool = setting(
-        False,
-        "Let only the prompt's own words compete, not the end token and padding (as published for Stable Diffusion 2).",
+    competing: str = setting(
+        "auto",
+        "The tokens among which a pixel divides its attention. all: padding and end token take part (published for Stable Diffusion 1). "
+        "words: the prompt's own words only (published for Stable Diffusion 2, whose padding is no end token). auto: as published for the model's text encoder.",
+        options=("auto", "all", "words"),
     )
 
 
@@ -49,7 +51,7 @@ class AttendAndExcite(LatentLoss):
     name = "attend_and_excite"
     title = "Attend-and-Excite"
     paper = "2301.13826"
-    PRESETS = {"sd1": AttendAndExciteSettings(), "sd2": AttendAndExciteSettings(end_token_mode=True)}
+    PRESETS = {"published": AttendAndExciteSettings()}
     settings: AttendAndExciteSettings
 
     def applies(self, targets: Targets) -> bool:
@@ -91,10 +93,11 @@ class AttendAndExcite(LatentLoss):
     def competing_columns(self, targets: Targets) -> list[int]:
         """The tokens among which a pixel divides its attention.
 
-        All but the first and the last column of each chunk (so the end token and padding take part), or, in end-token
-        mode, the prompt's words alone.
+        All but the first and the last column of each chunk (so the end token and padding take part), or the prompt's
+        words alone.
         """
-        if self.settings.end_token_mode:
+        competing = self.settings.competing
+        if competing == "words" or (competing == "auto" and not targets.pads_with_end):
             return list(targets.content)
         chunk = targets.chunk or targets.length
         return [p for p in range(targets.length) if p % chunk not in (0, chunk - 1)]

@@ -5,4 +5,14 @@ from .listed import find_words
 from .scene import Scene, SceneAttribute, SceneObject, SceneRelation, WordNotFound
 from .syntax import Prompt, parse_weights
 
-__all__ = ["Prompt", "Scene", "SceneAttribute", "SceneObject", "SceneRelation", "WordNotFound", "extract", "find_words", "parse_weights"]
+__all__ = [
+    "Prompt",
+    "Scene",
+    "SceneAttribute",
+    "SceneObject",
+    "SceneRelation",
+    "WordNotFound",
+    "extract",
+    "find_words",
+    "parse_weights",
+]

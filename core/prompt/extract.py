@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from .grammar import Reader
 from .scene import Scene, SceneAttribute, SceneObject, SceneRelation
-from .tagger import Word, sentences
+from .tagger import sentences
 from .things import Thing
+from .word import Word
 
 
 def extract(text: str) -> Scene:

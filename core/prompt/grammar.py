@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 from . import lexicon
-from .clauses import Element, elements
+from .clauses import Element, Sentence
 from .lexicon import is_setting
 from .phrases import Phrase
 from .roles import role_of
 from .spatial import Place
-from .tagger import Word
 from .things import Thing, Things, fits
+from .word import Word
 
 _DIRECTIONS = frozenset({"left of", "right of", "above", "below"})
-_ACTIONS = {
-    form: predicate
-    for predicate, forms in {
-        "holding": "hold holds held holding carry carries carried carrying",
-        "wearing": "wear wears wore wearing",
-        "riding": "ride rides rode riding",
-        "eating": "eat eats ate eating",
-        "chasing": "chase chases chased chasing",
-        "pushing": "push pushes pushing",
-        "pulling": "pull pulls pulling",
-    }.items()
-    for form in forms.split()
-}
 
 
 class Reader:
@@ -37,16 +24,17 @@ class Reader:
 
     def __init__(self) -> None:
         self.things = Things()
-        self.sentence = -1
+        self.number = -1  # of the sentence
 
     def read(self, words: list[Word]) -> None:
         """Reads one sentence."""
-        self.sentence += 1
-        self.items = elements(words)
+        self.number += 1
+        self.sentence = Sentence(words)
         self.subjects: list[int] = []
         self.focus: list[int] | None = None
         self.introduced_by = ""
         self.owners: list[int] = []  # what the last "with" was about
+        self.with_clause = False  # whether it came after a comma
         self.action = ""  # predicate of the last verb, if it makes a relation
         self.is_finite = False  # whether the clause has its main verb
         self.is_aside = False  # within words about an effect or a purpose
@@ -54,7 +42,7 @@ class Reader:
         self.completed: tuple[str, list[int] | None] = ("", [])  # the last one that got it
         self.fronted: list[tuple[str, list[int]]] = []  # places read before what is there
         self.foretold: list[tuple[str, list[int]]] = []  # "with a cat to its left, the dog …"
-        for i, item in enumerate(self.items):
+        for i, item in enumerate(self.sentence.items):
             handler = getattr(self, f"_on_{item.kind}", None)
             if handler:
                 handler(i, item)
@@ -63,7 +51,7 @@ class Reader:
         """Takes the places as things of their own if nothing else is to be drawn: "a misty forest at dawn"."""
         if all(is_setting(thing.phrase.head) for thing in self.things.all):
             for phrase in self.things.settings:
-                self.things.add(phrase, self.sentence)
+                self.things.add(phrase, self.number)
         return self.things
 
     # -- phrases ----------------------------------------------------------------------------------------------
@@ -78,41 +66,41 @@ class Reader:
             self._subject(i, found, again)
         elif role == "complement":
             self._complete(found, again)
-        elif role == "of" and self._is_made_of(i):
+        elif role == "of" and self.sentence.is_made_of(i):
             for thing in self.focus or []:
                 self.things[thing].describe([item.phrase.name])  # "a turtle made of glass"
         elif role == "with":
             owners = self.owners if again else self._about("with")
-            if not self.comes(i + 1, "place", "verb") and self.items[i - 1].word.text != "without":
+            if not self.sentence.comes(i + 1, "place", "verb") and self.sentence.items[i - 1].word.text != "without":
                 self.things.relate(owners, "with", found)
             self.owners = owners
+            self.with_clause = again and self.with_clause or self.sentence.comes(i - 2, "comma")
             if item.phrase.is_body_part:
                 self.things.bring_up(found, 1)  # "a cat with blue eyes sitting on": still the cat
             else:
                 self._introduce(found, again, "with")
         elif role == "verb":
             if self.action:
-                self.things.relate(self.subjects if self.introduced_by == "verb" else self.focus or [], self.action, found)
+                self.things.relate(
+                    self.subjects if self.introduced_by == "verb" else self.focus or [], self.action, found
+                )
             self._introduce(found, again, "verb")
-        elif role == "contents" and item.phrase.is_plural and self.items[i - 2].thing is not None:
-            self.things.relate(found, "in", [self.items[i - 2].thing])  # "a bowl of oranges"
+        elif role == "contents" and item.phrase.is_plural and self.sentence.items[i - 2].thing is not None:
+            self.things.relate(found, "in", [self.sentence.items[i - 2].thing])  # "a bowl of oranges"
         else:
             self.things.bring_up(found, 1)
 
     def _thing(self, phrase: Phrase, role: str, i: int) -> int | None:
         """The thing that a phrase names: one known already, a new one, or None if it is nothing to draw."""
-        known = self.things.recall(phrase, self.sentence)
+        known = self.things.recall(phrase, self.number)
         if known is not None or self.is_aside:
             return known
-        if role == "of" and (self._is_made_of(i) or self._is_style(i - 2)):
+        if role == "of" and (self.sentence.is_made_of(i) or self.sentence.is_style(i - 2)):
             return None
         directed = role == "complement" and self.pending is not None and self.pending[0] in _DIRECTIONS
-        if not self.things.is_drawable(phrase, role, directed, self.item(i - 1), self.item(i + 1)):
+        if not self.things.is_drawable(phrase, role, directed, self.sentence.at(i - 1), self.sentence.at(i + 1)):
             return None
-        return self.things.add(phrase, self.sentence)
-
-    def _is_made_of(self, i: int) -> bool:
-        return i >= 2 and self.items[i - 2].word.text == "made" and not self.items[i].phrase.determiner
+        return self.things.add(phrase, self.number)
 
     def _subject(self, i: int, found: list[int], again: bool) -> None:
         if again:
@@ -123,7 +111,7 @@ class Reader:
             self.things.relate(found, predicate, objects)
         for predicate, subjects in self.foretold:
             self.things.relate(subjects, predicate, found)
-        if self.completed[0] == "between" and self.comes(i - 1, "and"):
+        if self.completed[0] == "between" and self.sentence.comes(i - 1, "and"):
             self.things.relate(self.completed[1] or [], "between", found)  # "between a cup on the left and a fork"
             self.completed = ("", [])
         self.things.bring_up(found, 1 if self.fronted else 0)
@@ -141,31 +129,21 @@ class Reader:
     # -- places -----------------------------------------------------------------------------------------------
 
     def _on_place(self, i: int, item: Element) -> None:
-        place, j = item.place, i + 1
-        if item.word.text == "by" and place.form == "open" and self._names_artist(i):
+        place, j = item.place, self.sentence.skip_both(i + 1)
+        if item.word.text == "by" and place.form == "open" and self.sentence.is_by_artist(i):
             self.is_aside = True
             return
-        while self.item(j) and (self.items[j].kind == "of" or (self.items[j].kind == "other" and self.items[j].word.text in ("both", "all", "either"))):
-            j += 1
-        following = self.item(j) if place.form == "open" else None
+        following = self.sentence.at(j) if place.form == "open" else None
         if following and following.kind == "np":
             self.pending = (place.predicate, None if self._is_fronted(i, j + 1) else self._about(place.predicate))
         elif following and following.kind == "pronoun":
             self._measured_from_pronoun(i, j + 1, place.predicate, following.word.text, 1 if j == i + 1 else 2)
+        elif place.form == "open" and j > i + 1:
+            self._measured_from_pronoun(i, j, place.predicate, "them", 2)  # "to the right of both"
         elif place.form == "owned":
             self._measured_from_pronoun(i, i + 1, place.predicate, place.owner, 1)
         elif place.form == "bare" or place.predicate in _DIRECTIONS:
             self._measured_from_context(i, place)
-
-    def _names_artist(self, i: int) -> bool:
-        """ "portrait of a cat, by somebody", "digital art by somebody"."""
-        before, after = self.item(i - 1), self.item(i + 1)
-        if after is not None and after.kind == "np" and after.phrase.determiner:
-            return False  # "by the lake"
-        return before is None or before.kind == "comma" or (before.kind == "np" and before.thing is None and i == 1)
-
-    def _is_style(self, i: int) -> bool:
-        return self.items[i].kind == "np" and self.items[i].phrase.head in ("style", "art", "manner")
 
     def _about(self, predicate: str) -> list[int]:
         """What a place or "with" is about: "holding a cup above" the cup, "reading a book in" the reader."""
@@ -177,19 +155,19 @@ class Reader:
         """Whether the place over elements [i, end) comes before what is there: "above the cat is a dog"."""
         if self.focus is None:
             return True
-        before = self.item_before(i)
+        before = self.sentence.before(i)
         if before is not None and before.kind not in ("and", "comma", "sub"):
             return False
-        if self.comes(end, "and") and self.comes(end + 1, "place"):
+        if self.sentence.comes(end, "and") and self.sentence.comes(end + 1, "place"):
             end += 3  # "to the left of it and above the dog is …"
-        if not self.comes(end, "be", "verb"):
+        if not self.sentence.comes(end, "be", "verb"):
             return False
-        while self.comes(end, "be", "verb"):
-            end = self._skip_adverbs(end) + 1
-        return self.comes(end, "np")
+        while self.sentence.comes(end, "be", "verb"):
+            end = self.sentence.skip_adverbs(end) + 1
+        return self.sentence.comes(end, "np")
 
     def _complete(self, found: list[int], again: bool) -> None:
-        """Relates what the last place was about to its complement ("above the fork", and `again` for "and the knife")."""
+        """Relates what the last place was about to its complement: "above the fork", and `again` "and the knife"."""
         predicate, subjects = self.completed if again else self.pending
         self.completed, self.pending = (predicate, subjects), None
         if subjects is None:
@@ -203,8 +181,13 @@ class Reader:
         if self._is_fronted(i, end):
             self.fronted.append((predicate, self.things.meant_by(pronoun, [], how_many)))
             return
+        beside = self._just_named(i, "complement")
+        if beside and self.completed[0] not in _DIRECTIONS and any(fits(pronoun, self.things[t]) for t in self.focus):
+            self.things.relate(beside, predicate, self.focus)  # "between a car to its right and …"
+            return
         subjects = self.focus
-        meant = self.things.meant_by(pronoun, self.focus, how_many)
+        meant = self._main_subject(pronoun) if how_many == 1 else []
+        meant = meant or self.things.meant_by(pronoun, self.focus, how_many)
         if meant and meant[0] in subjects:
             subjects = self._named_last(i, meant)
             if not subjects and not self.subjects:
@@ -216,20 +199,36 @@ class Reader:
 
     def _measured_from_context(self, i: int, place: Place) -> None:
         """ "... with a dog to the right": right of what the sentence is about."""
-        before = self.item(i - 1)
-        if before and before.kind == "np" and before.role in ("complement", "verb", "prep", "of") and before.thing not in (self.focus or []):
+        beside = self._just_named(i, "complement", "verb", "prep", "of")
+        if beside is not None:
             # "between a boat to the left and …", "lies on the bed to the left"; nothing if it is "the scene below"
-            self.things.relate([] if before.thing is None else [before.thing], place.predicate, self.focus or [])
+            self.things.relate(beside, place.predicate, self.focus or [])
         elif self._is_fronted(i, i + 1):
             self.fronted.append((place.predicate, self.things.salient[:1]))
         else:
-            others = [thing for thing in self.things.salient if thing not in self.focus][:1]
+            others = self._main_subject() or [thing for thing in self.things.salient if thing not in self.focus][:1]
             self.things.relate(self.focus, place.predicate, others)
             self.things.bring_up(others, 0)
 
+    def _main_subject(self, pronoun: str = "") -> list[int]:
+        """The subject of the clause that "…, with a cup to its left" belongs to; "a cup with a lid on it" has none."""
+        if self.introduced_by != "with" or not self.with_clause:
+            return []
+        others = [thing for thing in self.subjects if thing not in self.focus]
+        return [thing for thing in others if not pronoun or fits(pronoun, self.things[thing])][:1]
+
+    def _just_named(self, i: int, *roles: str) -> list[int] | None:
+        """What a phrase right before element `i` names, out of focus and in one of these roles; None without one."""
+        before = self.sentence.at(i - 1)
+        if before is None or before.kind != "np" or before.role.removesuffix(" too") not in roles:
+            return None
+        if before.thing is None:
+            return []
+        return None if before.thing in (self.focus or []) else [before.thing]
+
     def _named_last(self, i: int, but: list[int]) -> list[int]:
         """The thing named last before element `i`."""
-        for item in reversed(self.items[:i]):
+        for item in reversed(self.sentence.items[:i]):
             if item.kind == "np" and item.thing not in but:
                 return [] if item.thing is None else [item.thing]
         return []
@@ -237,17 +236,17 @@ class Reader:
     # -- verbs and joints -------------------------------------------------------------------------------------
 
     def _on_verb(self, i: int, item: Element) -> None:
-        word, before = item.word, self.item(i - 1)
+        word, before = item.word, self.sentence.at(i - 1)
         if before and item.is_finite and not self.is_finite and self.subjects:
             self._refocus(self.subjects, "subject")  # "a dog wearing goggles sits"
-        elif before and before.kind == "np" and before.role.startswith(("complement", "prep", "of")) and word.is_participle:
+        elif word.is_participle and self._just_named(i, "complement", "prep", "of"):
             if not self._stays_with_person(before):
-                self._refocus([] if before.thing is None else [before.thing], "with")
+                self._refocus([before.thing], "with")
         elif before and before.kind in ("comma", "sub") and word.is_participle and self.subjects:
             self._refocus(self.subjects, "subject")
         self.is_finite = self.is_finite or item.is_finite
         is_passive = before is not None and before.kind == "be" and word.tag == "VVN"
-        self.action = "" if is_passive else _ACTIONS.get(word.text, "")
+        self.action = "" if is_passive else lexicon.ACTIONS.get(word.text, "")
         is_participle_clause = word.tag == "VVG" and before is not None and before.kind != "be"
         if word.text in lexicon.EFFECT_VERBS and (word.tag == "VVI" or is_participle_clause):
             self.is_aside = True
@@ -256,7 +255,7 @@ class Reader:
         """ "A man in a helmet standing by a car": it is the man who stands there."""
         if not self.subjects or not self.things[self.subjects[0]].is_person or self.completed[0] in _DIRECTIONS:
             return False
-        return complement.thing is not None and not self.things[complement.thing].is_person and self.introduced_by == "subject"
+        return not self.things[complement.thing].is_person and self.introduced_by == "subject"
 
     def _on_be(self, i: int, item: Element) -> None:
         if item.is_finite and not self.is_finite and self.subjects:
@@ -267,7 +266,7 @@ class Reader:
 
     def _describe(self, thing: Thing, i: int) -> None:
         """ "The car is black and shiny": adjectives after "be" describe the subject."""
-        for item in self.items[i:]:
+        for item in self.sentence.items[i:]:
             word = item.word
             if item.kind == "adjective" and word.text not in lexicon.NOT_ATTRIBUTES and word.text not in lexicon.READY:
                 thing.describe([[word]])
@@ -282,14 +281,14 @@ class Reader:
 
     def _on_which(self, i: int, item: Element) -> None:
         j = i - 1
-        while j >= 0 and self.items[j].kind != "np":
+        while j >= 0 and self.sentence.items[j].kind != "np":
             j -= 1
         if j >= 0:
-            self._refocus([] if self.items[j].thing is None else [self.items[j].thing], "which")
+            self._refocus([] if self.sentence.items[j].thing is None else [self.sentence.items[j].thing], "which")
             self.is_finite = True
 
     def _on_pronoun(self, i: int, item: Element) -> None:
-        before = self.item_before(i)
+        before = self.sentence.before(i)
         if before is None or before.kind in ("sub", "and", "comma"):
             # A pronoun that is a subject goes on with the subject before it.
             former = [thing for thing in self.subjects if fits(item.word.text, self.things[thing])]
@@ -298,28 +297,6 @@ class Reader:
             self._refocus(self.subjects, "subject")
 
     def _on_adjective(self, i: int, item: Element) -> None:
-        following = self.item(i + 1)
+        following = self.sentence.at(i + 1)
         if item.word.text in lexicon.READY and following and following.word.text in ("to", "for"):
             self.is_aside = True
-
-    # -- looking around ---------------------------------------------------------------------------------------
-
-    def item(self, i: int) -> Element | None:
-        return self.items[i] if 0 <= i < len(self.items) else None
-
-    def item_before(self, i: int) -> Element | None:
-        """The element before `i`, adverbs left out."""
-        i -= 1
-        while i >= 0 and self.items[i].kind == "other":
-            i -= 1
-        return self.item(i)
-
-    def comes(self, i: int, *kinds: str) -> bool:
-        """Whether the first element from `i` on, adverbs left out, is of one of these kinds."""
-        item = self.item(self._skip_adverbs(i)) if i >= 0 else None
-        return item is not None and item.kind in kinds
-
-    def _skip_adverbs(self, i: int) -> int:
-        while i < len(self.items) and self.items[i].kind == "other":
-            i += 1
-        return i

@@ -10,10 +10,30 @@ from .lexicon import singular
 from .phrases import noun_phrase
 from .scene import Scene, SceneObject, SceneRelation, Span, WordNotFound
 from .syntax import parse_weights
-from .tagger import Word, sentences
+from .tagger import sentences
+from .word import Word
 
 # Tags of words that hold a sentence together; an error message doesn't offer them.
-_FUNCTION_TAGS = ("AT0", "CJC", "CJS", "CJT", "PRP", "PRF", "PNP", "DPS", "DT0", "DTQ", "TO0", "PUN", "VBZ", "VBD", "VBB", "POS", "EX0", "")
+_FUNCTION_TAGS = (
+    "AT0",
+    "CJC",
+    "CJS",
+    "CJT",
+    "PRP",
+    "PRF",
+    "PNP",
+    "DPS",
+    "DT0",
+    "DTQ",
+    "TO0",
+    "PUN",
+    "VBZ",
+    "VBD",
+    "VBB",
+    "POS",
+    "EX0",
+    "",
+)
 
 
 def find_words(text: str, words: str) -> Scene:
@@ -44,7 +64,7 @@ def _find(text: str, tagged: list[Word], entry: str, taken: set[int], by_grammar
     wanted = [word.text for sentence in sentences(entry) for word in sentence]
     for same in (lambda a, b: a == b, lambda a, b: singular(a) == singular(b)):
         for i in range(len(tagged) - len(wanted) + 1):
-            if wanted and all(same(word.text, want) for word, want in zip(tagged[i:], wanted)):
+            if wanted and all(same(word.text, want) for word, want in zip(tagged[i:], wanted, strict=False)):
                 match = _object(text, tagged[i : i + len(wanted)])
                 claimed = {j for j in range(i, i + len(wanted)) if tagged[j].span in match.spans}
                 if not claimed & taken:
@@ -60,12 +80,23 @@ def _object(text: str, words: list[Word]) -> SceneObject:
     if phrase is None:  # no noun among them ("standing", other languages): the last word is the name
         name, attributes = words[-1:], [[word] for word in words[start:-1]]
     else:
-        name, attributes = phrase.name, phrase.attributes + [[w] for w in words[phrase.end :] if w.is_noun or w.is_adjective]
+        name, attributes = (
+            phrase.name,
+            phrase.attributes + [[w] for w in words[phrase.end :] if w.is_noun or w.is_adjective],
+        )
     spans = tuple(word.span for word in name)
-    return SceneObject(spell(text, name), phrase_of(text, name, attributes), spans, tuple(attribute_of(text, words) for words in attributes), (spans,))
+    return SceneObject(
+        spell(text, name),
+        phrase_of(text, name, attributes),
+        spans,
+        tuple(attribute_of(text, words) for words in attributes),
+        (spans,),
+    )
 
 
-def _described_elsewhere(wanted: list[str], tagged: list[Word], taken: set[int], by_grammar: Scene) -> SceneObject | None:
+def _described_elsewhere(
+    wanted: list[str], tagged: list[Word], taken: set[int], by_grammar: Scene
+) -> SceneObject | None:
     """ "black car" where the prompt says "a shiny black old car" or "the car is black"."""
     for thing in by_grammar.objects:
         name = thing.name.lower().split()
@@ -74,7 +105,13 @@ def _described_elsewhere(wanted: list[str], tagged: list[Word], taken: set[int],
         claimed = {i for i, word in enumerate(tagged) if word.span in thing.spans}
         if rest and wanted[-len(name) :] == name and not claimed & taken and all(word in attributes for word in rest):
             taken |= claimed
-            return SceneObject(thing.name, " ".join([*rest, thing.name]), thing.spans, tuple(attributes[word] for word in rest), (thing.spans,))
+            return SceneObject(
+                thing.name,
+                " ".join([*rest, thing.name]),
+                thing.spans,
+                tuple(attributes[word] for word in rest),
+                (thing.spans,),
+            )
     return None
 
 
@@ -86,7 +123,9 @@ def _inside_a_word(text: str, entry: str, tagged: list[Word], taken: set[int]) -
         key = len(tagged) + occurrence.start()
         if key not in taken:
             taken.add(key)
-            return SceneObject(occurrence.group(), occurrence.group(), (occurrence.span(),), (), ((occurrence.span(),),))
+            return SceneObject(
+                occurrence.group(), occurrence.group(), (occurrence.span(),), (), ((occurrence.span(),),)
+            )
     return None
 
 
@@ -97,19 +136,30 @@ def _relations(by_grammar: Scene, objects: tuple[SceneObject, ...]) -> tuple[Sce
         for number, match in enumerate(objects):
             if match.spans[-1] in heads:
                 listed.setdefault(index, number)
-    return tuple(SceneRelation(listed[r.subject], r.predicate, listed[r.object]) for r in by_grammar.relations if r.subject in listed and r.object in listed)
+    return tuple(
+        SceneRelation(listed[r.subject], r.predicate, listed[r.object])
+        for r in by_grammar.relations
+        if r.subject in listed and r.object in listed
+    )
 
 
 def _explain(entry: str, entries: list[str], tagged: list[Word]) -> str:
     words = [word.text for word in tagged]
     offered = ", ".join(dict.fromkeys(word.text for word in tagged if word.tag not in _FUNCTION_TAGS)) or "no words"
-    missing = [word.text for sentence in sentences(entry) for word in sentence if singular(word.text) not in map(singular, words)]
+    missing = [
+        word.text
+        for sentence in sentences(entry)
+        for word in sentence
+        if singular(word.text) not in map(singular, words)
+    ]
     times = Counter(other.lower() for other in entries)[entry.lower()]
     if missing:
-        source = "" if missing == [entry.lower()] else f' (of "{entry}")'
-        plural = len(missing) > 1
         named = ", ".join(f'"{word}"' for word in missing)
-        return f"The word{'s' * plural} {named}{source} {'are' if plural else 'is'} not in the prompt. The prompt has: {offered}."
-    if times > 1:
-        return f'"{entry}" is listed {times} times, more often than it is in the prompt. The prompt has: {offered}.'
-    return f'The words of "{entry}" are in the prompt, but not together or already taken by another entry. The prompt has: {offered}.'
+        source = "" if missing == [entry.lower()] else f' (of "{entry}")'
+        says = f"words {named}{source} are" if len(missing) > 1 else f"word {named}{source} is"
+        problem = f"The {says} not in the prompt."
+    elif times > 1:
+        problem = f'"{entry}" is listed {times} times, more often than it is in the prompt.'
+    else:
+        problem = f'The words of "{entry}" are in the prompt, but not together, or another entry has them already.'
+    return f"{problem} The prompt has: {offered}."

@@ -4,8 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from .lexicon import BODY_PARTS, COLOUR_NOUNS, COLOURS, MATERIALS, NOT_ATTRIBUTES, OTHERNESS, SHADES, is_compound, is_plural, singular
-from .tagger import Word
+from .lexicon import (
+    BODY_PARTS,
+    COLOUR_NOUNS,
+    COLOURS,
+    MATERIALS,
+    NOT_ATTRIBUTES,
+    OTHERNESS,
+    SHADES,
+    is_compound,
+    is_plural,
+    singular,
+)
+from .word import Word
 
 
 @dataclass
@@ -91,7 +102,11 @@ def noun_phrase(words: list[Word], i: int) -> Phrase | None:
         nouns = [modifiers.pop()]
 
     name = list(nouns)
-    while len(name) > 1 and (name[0].text in COLOURS or name[0].text in MATERIALS) and not is_compound([name[0].text, name[1].text]):
+    while (
+        len(name) > 1
+        and (name[0].text in COLOURS or name[0].text in MATERIALS)
+        and not is_compound([name[0].text, name[1].text])
+    ):
         modifiers.append(name.pop(0))
     if modifiers and is_compound([modifiers[-1].text, name[0].text]):
         name.insert(0, modifiers.pop())
@@ -110,14 +125,18 @@ def _attributes(modifiers: list[Word]) -> list[list[Word]]:
 
 
 def _describes(words: list[Word], i: int, start: int, bounded: bool) -> bool:
-    """Whether the participle at `i` describes the noun to come ("a parked car") or is a verb ("a man riding a horse")."""
+    """Whether the participle at `i` describes a noun to come: "a parked car", not "a man riding a horse"."""
     after = words[i + 1]
     if not (after.is_noun or after.is_adjective or (after.is_participle and bounded)):
         return False
     if bounded:
         return True
     before = words[i - 1] if i else None
-    return words[i].tag == "VVN" and i == start and (before is None or not (before.is_noun or before.is_verb or before.tag[0] in "PA"))
+    return (
+        words[i].tag == "VVN"
+        and i == start
+        and (before is None or not (before.is_noun or before.is_verb or before.tag[0] in "PA"))
+    )
 
 
 def _continues(words: list[Word], i: int, bounded: bool) -> bool:

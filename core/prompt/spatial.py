@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from .tagger import Word
+from .word import Word
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,10 @@ class Place:
     owner: str = ""
 
 
-_NEAR_WORDS = r"(?:(?:slightly|directly|just|immediately|right|far|further|farther|somewhat|straight|off|over|partially|positioned|up|down) )*"
+_NEAR = "slightly|directly|just|immediately|right|far|further|farther|somewhat|straight|off|over|partially|up|down"
+_NEAR_WORDS = rf"(?:(?:{_NEAR}) )*"
 _BY = r"(?:to|on|at|from|in|by|toward|towards|along)"
+_AT = r"(?:to|on|at|from|in|by|toward|towards|along|over|under|beneath)"
 _SIDE = r"(?P<side>left|right)(?:-hand)?(?: hand)?(?: side| edge| end| corner)?"
 _OWNER = r"(?P<owner>its|their|his|her|my|your)"
 _BODY = r"(?: (?:hand|arm|shoulder|paw|foot|leg|wrist|elbow|hip|wing|trunk|claw))?"
@@ -33,7 +35,8 @@ _RULES: list[tuple[re.Pattern[str], str, str]] = [
     (re.compile(pattern), predicate, form)
     for pattern, predicate, form in [
         (rf"{_NEAR_WORDS}(?:{_BY} )?(?:the |its )?(?:immediate |far |extreme )?{_SIDE} of\b", "{side} of", "open"),
-        (rf"{_NEAR_WORDS}(?:{_BY}|with|over|under|beneath) {_OWNER} (?:own |immediate |far |other )?{_SIDE}{_BODY}", "{side} of", "owned"),
+        (rf"{_NEAR_WORDS}{_AT} {_OWNER} (?:own |immediate |far )?{_SIDE}{_BODY}", "{side} of", "owned"),
+        (rf"with {_OWNER} (?:own )?(?P<side>left|right) hand\b", "{side} of", "owned"),
         (rf"{_NEAR_WORDS}{_BY} the (?:immediate |far |extreme )?{_SIDE}\b", "{side} of", "bare"),
         (rf"{_NEAR_WORDS}(?:at|by|near) {_OWNER} (?:feet|foot|base|paws)", "below", "owned"),
         (r"(?:at|by|near) the (?:feet|foot|base|bottom) of\b", "below", "open"),
@@ -51,8 +54,8 @@ _RULES: list[tuple[re.Pattern[str], str, str]] = [
         (r"in front\b", "in front of", "bare"),
         (r"higher (?:up )?than\b", "above", "open"),
         (r"(?:lower|lower down) than\b", "below", "open"),
-        (r"(?:positioned )?higher\b", "above", "bare"),
-        (r"(?:positioned )?lower\b", "below", "bare"),
+        (r"higher\b", "above", "bare"),
+        (r"lower\b", "below", "bare"),
         (rf"{_NEAR_WORDS}(?:above|over)\b", "above", "open"),
         (rf"{_NEAR_WORDS}(?:below|beneath|under|underneath)\b", "below", "open"),
         (r"overhead\b", "above", "bare"),
@@ -68,10 +71,14 @@ _RULES: list[tuple[re.Pattern[str], str, str]] = [
     ]
 ]  # fmt: skip
 _LONGEST = 9
+# A quick test before the patterns are tried.
 _FIRST_WORDS = frozenset(
-    "slightly directly just immediately right left far further farther somewhat straight off over partially up down to on at from in by toward towards along with "
-    "upon atop above higher lower below beneath under underneath overhead next close adjacent near beside alongside against nearby behind between amid amidst "
-    "among amongst inside within into onto around surrounding outside across opposite the".split()
+    (
+        "slightly directly just immediately right left far further farther somewhat straight off over partially up "
+        "down to on at from in by toward towards along with upon atop above higher lower below beneath under "
+        "underneath overhead next close adjacent near beside alongside against nearby behind between amid amidst "
+        "among amongst inside within into onto around surrounding outside across opposite the "
+    ).split()
 )
 
 

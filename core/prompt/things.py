@@ -8,7 +8,7 @@ from . import lexicon
 from .clauses import Element
 from .lexicon import is_abstract, is_compound, is_plural, singular
 from .phrases import Phrase
-from .tagger import Word
+from .word import Word
 
 
 @dataclass
@@ -35,7 +35,9 @@ class Thing:
 
     def describe(self, attributes: list[list[Word]]) -> None:
         """Adds attributes that it has not got yet."""
-        self.attributes += [attribute for attribute in attributes if not {word.text for word in attribute} <= self.words]
+        self.attributes += [
+            attribute for attribute in attributes if not {word.text for word in attribute} <= self.words
+        ]
 
 
 # Which things a pronoun fits; if none, it may be any.
@@ -81,7 +83,9 @@ class Things:
         for index in range(len(self.all) - 1, -1, -1):
             thing = self.all[index]
             full = [singular(word.text) for word in thing.phrase.name]
-            shortened = full[-len(name) :] == name and phrase.is_definite and thing.phrase.text not in lexicon.MISLEADING
+            shortened = (
+                full[-len(name) :] == name and phrase.is_definite and thing.phrase.text not in lexicon.MISLEADING
+            )
             # "The cat" and "the black cat" of one sentence are two cats; a later sentence may tell more of the first.
             same_looks = described <= thing.words or (not thing.words and thing.sentence < sentence)
             if (name == full or shortened) and same_looks:
@@ -90,7 +94,9 @@ class Things:
                 return index
         return None
 
-    def is_drawable(self, phrase: Phrase, role: str, directed: bool, before: Element | None, after: Element | None) -> bool:
+    def is_drawable(
+        self, phrase: Phrase, role: str, directed: bool, before: Element | None, after: Element | None
+    ) -> bool:
         """Whether a phrase names a thing to be drawn, and not a part, a place, a manner, or a word about quality.
 
         `role` is what it does in its sentence, `directed` says that a direction is measured from it ("above the
@@ -101,17 +107,21 @@ class Things:
             return False
         if is_compound([word.text for word in phrase.name]):
             return True
-        if phrase.described in lexicon.NOT_DRAWN or head in lexicon.LIGHT or head in lexicon.QUALITY or is_abstract(head):
+        if phrase.described in lexicon.NOT_DRAWN or head in lexicon.LIGHT or is_abstract(head):
+            return False
+        if head in lexicon.QUALITY and not (head in lexicon.QUALITY_OR_THING and phrase.determiner):
             return False
         if head == "camera" and before is not None and before.word.text in ("at", "toward", "towards", "facing"):
             return False
         if head in lexicon.MEDIA:
-            hangs = after is not None and (after.kind == "be" or after.is_finite or (after.kind == "place" and after.place.predicate != "in"))
+            hangs = after is not None and (
+                after.kind == "be" or after.is_finite or (after.kind == "place" and after.place.predicate != "in")
+            )
             return (role not in ("subject", "of") or hangs) and bool(phrase.determiner or phrase.colours)
         whole_is_named = phrase.possessed or (after is not None and after.kind == "of")
         if phrase.is_body_part:
             return not whole_is_named and bool(phrase.attributes or len(phrase.name) > 1)
-        if head in lexicon.THING_PARTS and whole_is_named:
+        if (head in lexicon.THING_PARTS and whole_is_named) or (head in lexicon.MATERIALS and phrase.possessed):
             return False
         if lexicon.is_setting(head) and not phrase.colours:
             owns = after is not None and after.role == "owned"
@@ -143,4 +153,6 @@ class Things:
         if how_many > 1:
             return [thing for thing in self.salient if thing not in focus][:how_many]
         fitting = [thing for thing in self.salient if fits(pronoun, self.all[thing])] or self.salient
+        if pronoun == "their":  # of somebody rather than of some things
+            fitting = [thing for thing in fitting if self.all[thing].is_person] or fitting
         return ([thing for thing in fitting if thing not in focus] or fitting)[:1]

@@ -20,13 +20,15 @@ FLAGS = [
 SETTINGS = {
     "Comfy.TutorialCompleted": True,  # otherwise the first visit opens the templates over everything
     "Comfy.Minimap.Visible": False,
+    "Comfy.Graph.CanvasInfo": False,
+    "Comfy.Graph.CanvasMenu": False,
     "Comfy.NodeBadge.NodeSourceBadgeMode": "None",
 }
 TEXT_WIDGET = "$$node-text-preview"  # where the page shows what a node reports in words
 
 
 class ComfyPage:
-    """The page, once its graph can be used. `errors` collects what its scripts threw, `elsewhere` requests to others."""
+    """The page, once it has started. `errors`: what its scripts threw; `elsewhere`: requests to other servers."""
 
     def __init__(self, page: Page, url: str) -> None:
         self.page = page
@@ -36,7 +38,9 @@ class ComfyPage:
         page.on("request", lambda request: self._note(request.url, url))
         page.request.post(f"{url}/api/settings", data=SETTINGS)
         page.goto(url)
-        page.wait_for_function("() => window.app?.vueAppReady && window.app.graph && window.app.canvas", timeout=60_000)
+        # The page opens a graph of its own at the end of its start, which would come over ours.
+        opened = "window.app.extensionManager?.workflow?.activeWorkflow && window.app.graph?.nodes.length"
+        page.wait_for_function(f"() => window.app?.vueAppReady && {opened}", timeout=60_000)
 
     def _note(self, address: str, own: str) -> None:
         if address.startswith("http") and not address.startswith(own):
@@ -46,7 +50,9 @@ class ComfyPage:
         """Open a workflow the way the template browser does; returns the file."""
         address = f"/api/workflow_templates/{pack}/{name}.json"
         load = "async ([address, name]) => { const file = await (await fetch(address)).json();"
-        return self.page.evaluate(load + "await app.loadGraphData(file, true, true, name); return file }", [address, name])
+        return self.page.evaluate(
+            load + "await app.loadGraphData(file, true, true, name); return file }", [address, name]
+        )
 
     def unknown_nodes(self) -> list[str]:
         return self.page.evaluate("app.graph.nodes.map(n => n.type).filter(t => !LiteGraph.registered_node_types[t])")
@@ -91,14 +97,25 @@ class ComfyPage:
     def pictures(self) -> dict[str, int]:
         """How many pictures each node shows, by node type."""
         return self.page.evaluate(
-            "Object.fromEntries(app.graph.nodes.map(node => [node.type, app.nodeOutputs[node.id]?.images?.length ?? 0]))"
+            """Object.fromEntries(app.graph.nodes.map(
+                node => [node.type, app.nodeOutputs[node.id]?.images?.length ?? 0]))"""
         )
 
-    def screenshot(self, path: Path) -> None:
-        """The whole graph and nothing around it, for the README and the templates' thumbnails."""
+    def screenshot(self, path: Path, margin: int = 40) -> None:
+        """The whole graph at its own size and nothing around it, for the README and the templates' thumbnails."""
         self.page.evaluate("app.extensionManager.command.execute('Workspace.ToggleFocusMode')")
-        self.page.evaluate("app.extensionManager.command.execute('Comfy.Canvas.FitView')")
-        self.page.wait_for_timeout(1500)  # the view glides there
+        left, top, right, bottom = self.page.evaluate(
+            """() => app.graph.nodes.map(node => [...node.boundingRect]).reduce(
+                (all, [x, y, width, height]) => [Math.min(all[0], x), Math.min(all[1], y),
+                    Math.max(all[2], x + width), Math.max(all[3], y + height)],
+                [Infinity, Infinity, -Infinity, -Infinity])"""
+        )
+        self.page.set_viewport_size({"width": int(right - left) + 2 * margin, "height": int(bottom - top) + 2 * margin})
+        self.page.evaluate(
+            "([x, y]) => { app.canvas.ds.scale = 1; app.canvas.ds.offset = [x, y]; app.canvas.setDirty(true, true) }",
+            [margin - left, margin - top],
+        )
+        self.page.wait_for_timeout(1000)
         self.page.screenshot(path=path)
         self.page.evaluate("app.extensionManager.command.execute('Workspace.ToggleFocusMode')")
 

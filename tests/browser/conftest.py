@@ -1,10 +1,18 @@
-"""A real Chromium on the real server: the page as an artist has it."""
+"""Adds this folder's helper to the path, and opens one page per module: a start of Chromium costs seconds."""
 
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from live_server import Server
-from playwright.sync_api import Browser, sync_playwright
-from comfy_page import ComfyPage
-from prompt_fidelity.tools import CACHE
-from prompt_fidelity.tools.chromium import get_chromium
+
+sys.path.append(str(Path(__file__).resolve().parent))
+
+from comfy_page import ComfyPage, open_page  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def comfy(server: Server) -> Iterator[ComfyPage]:
+    with open_page(server.url) as page:
+        yield page

@@ -27,7 +27,7 @@ def test_loss(name):
     case = load(name)
     hyper = case.hyper
     method = AttendAndExcite(
-        AttendAndExciteSettings(smoothing=hyper["smooth_attentions"], end_token_mode=hyper["normalize_eot"])
+        AttendAndExciteSettings(smoothing=hyper["smooth_attentions"], competing="words" if hyper["normalize_eot"] else "all")
     )
     targets = targets_of(case)
     columns = method.competing_columns(targets)

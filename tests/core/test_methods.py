@@ -239,7 +239,8 @@ def test_ae_drops_the_special_columns_of_every_chunk():
     two = make_targets((Target("clock", "clock", (80,)),), chunks=2)
     columns = AttendAndExcite().competing_columns(two)
     assert set(range(154)) - set(columns) == {0, 76, 77, 153}
-    assert AttendAndExcite(AttendAndExcite.PRESETS["sd2"]).competing_columns(two) == list(two.content)
+    assert AttendAndExcite(AttendAndExciteSettings(competing="words")).competing_columns(two) == list(two.content)
+    assert AttendAndExcite().competing_columns(replace(two, pads_with_end=False)) == list(two.content)
 
 
 def test_ae_warns_about_nothing_to_do():

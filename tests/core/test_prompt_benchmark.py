@@ -34,7 +34,9 @@ def test_gpt_sentences(half):
 
 def test_vsr_sentences_are_read_without_a_mistake():
     result = benchmark.run(benchmark.read_examples((DATA / "vsr.txt").read_text(encoding="utf-8")))
-    assert [result[name] for name in ("object_recall", "object_precision", "relation_recall", "relation_precision")] == [1, 1, 1, 1]
+    assert [
+        result[name] for name in ("object_recall", "object_precision", "relation_recall", "relation_precision")
+    ] == [1, 1, 1, 1]
 
 
 def test_every_caption_has_an_object():
@@ -81,4 +83,5 @@ def test_the_last_line_is_json(tmp_path):
     lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     result = json.loads(lines[-1])
     assert result["object_recall"] == pytest.approx(1 / 3, abs=1e-4) and result["counts"]["listed"] == 3
+    assert set(result["even"]) == set(benchmark.FIGURES) and result["odd"]["object_recall"] is None
     assert any("object_recall" in line for line in lines[:-1])

@@ -38,7 +38,10 @@ def test_runs_of_equal_weight(typed, runs):
 def test_the_runs_cover_the_clean_text_in_order():
     random.seed(1)
     for _ in range(500):
-        typed = "".join(random.choice(["(", ")", ":", "1.2", "cat ", "\\(", "\\)", " ", "embedding:x"]) for _ in range(random.randint(0, 20)))
+        typed = "".join(
+            random.choice(["(", ")", ":", "1.2", "cat ", "\\(", "\\)", " ", "embedding:x"])
+            for _ in range(random.randint(0, 20))
+        )
         prompt = parse_weights(typed)
         assert prompt.typed == typed
         assert "".join(prompt.text[start:end] for (start, end), _ in prompt.weights) == prompt.text

@@ -40,7 +40,10 @@ def test_a_phrase_chooses_before_a_single_word():
 
 
 def test_attributes_that_stand_elsewhere():
-    assert found("a shiny black old car; the clock is white", "black car, white clock") == [("car", ("black",), 18), ("clock", ("white",), 27)]
+    assert found("a shiny black old car; the clock is white", "black car, white clock") == [
+        ("car", ("black",), 18),
+        ("clock", ("white",), 27),
+    ]
 
 
 def test_other_scripts_and_embeddings():

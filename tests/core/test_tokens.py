@@ -17,8 +17,12 @@ def bpe(text: str, rng: random.Random | None = None) -> list[str]:
     pieces = []
     for word in text.lower().split():
         data = word.encode()
-        cuts = sorted(rng.sample(range(1, len(data)), min(len(data) - 1, rng.randint(0, 3)))) if rng and len(data) > 1 else []
-        for start, end in zip([0, *cuts], [*cuts, len(data)]):
+        cuts = (
+            sorted(rng.sample(range(1, len(data)), min(len(data) - 1, rng.randint(0, 3))))
+            if rng and len(data) > 1
+            else []
+        )
+        for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True):
             pieces.append("".join(LETTER[byte] for byte in data[start:end]))
         pieces[-1] += "</w>"
     return pieces
@@ -39,7 +43,7 @@ def covered(text: str, pieces, **more) -> list[str | None]:
         ("Une tasse", ["▁", "une", "▁tasse"], [None, "Une", "tasse"]),
         ("a cat", ["a", "Ġcat"], ["a", "cat"]),
         ("e\u0301 x", bpe("\u00e9 x"), ["e\u0301", "x"]),
-        ("\u00e9 x", ["▁<0xC3>", "<0xA9>", "▁x"], [None, "\u00e9", "x"]),
+        ("\u00e9 x", ["<0xC3>", "<0xA9>", "▁x"], ["\u00e9", "\u00e9", "x"]),
         ("ΟΔΟΣ x", bpe("οδοσ x"), ["ΟΔΟΣ", "x"]),
         ("🐱x", ["ðŁĲ", "±x</w>"], ["🐱", "🐱x"]),
         ("", [], []),
@@ -47,16 +51,17 @@ def covered(text: str, pieces, **more) -> list[str | None]:
     ],
 )
 def test_pieces_cover_the_characters_they_spell(text, pieces, expected):
-    if pieces[:1] == ["▁<0xC3>"]:
-        pieces = ["<0xC3>", "<0xA9>", "▁x"]
-        expected = ["\u00e9", "\u00e9", "x"]
     assert covered(text, pieces) == expected
 
 
 @pytest.mark.parametrize(
     "text, pieces, expected",
     [
-        ("a “cat” and a dog", ["a</w>", '"</w>', "cat</w>", '"</w>', "and</w>", "a</w>", "dog</w>"], ["a", None, "cat", None, "and", "a", "dog"]),
+        (
+            "a “cat” and a dog",
+            ["a</w>", '"</w>', "cat</w>", '"</w>', "and</w>", "a</w>", "dog</w>"],
+            ["a", None, "cat", None, "and", "a", "dog"],
+        ),
         ("a cat dropped dog", ["a</w>", "cat</w>", "dog</w>"], ["a", "cat", "dog"]),
         ("a cat", ["a</w>", "zebra</w>", "cat</w>"], ["a", None, "cat"]),
         ("a cat", ["a</w>", "cat</w>", "cat</w>"], ["a", "cat", None]),
@@ -72,7 +77,12 @@ def test_what_does_not_agree_is_passed_over(text, pieces, expected):
     [
         ("embedding:x cat", [None, None, "cat</w>"], None, ["embedding:x", "embedding:x", "cat"]),
         ("cat embedding:x, dog", ["cat</w>", None, ",</w>", "dog</w>"], None, ["cat", "embedding:x", ",", "dog"]),
-        ("embedding:x embedding:y cat", [None, None, None, "cat</w>"], [1, 2, 2, 3], ["embedding:x", "embedding:y", "embedding:y", "cat"]),
+        (
+            "embedding:x embedding:y cat",
+            [None, None, None, "cat</w>"],
+            [1, 2, 2, 3],
+            ["embedding:x", "embedding:y", "embedding:y", "cat"],
+        ),
         ("embedding:gone cat", ["cat</w>"], None, ["cat"]),
         ("cat", [None, "cat</w>"], None, [None, "cat"]),
     ],
@@ -89,13 +99,30 @@ def test_however_words_are_cut_the_pieces_cover_them_in_order():
         pieces = bpe(text, rng)
         spans = align(text, pieces)
         assert None not in spans
-        assert all(a[0] <= b[0] and a[1] <= b[1] for a, b in zip(spans, spans[1:]))
-        assert {i for start, end in spans for i in range(start, end)} == {i for i, c in enumerate(text) if not c.isspace()}
+        assert all(a[0] <= b[0] and a[1] <= b[1] for a, b in zip(spans, spans[1:], strict=False))
+        assert {i for start, end in spans for i in range(start, end)} == {
+            i for i, c in enumerate(text) if not c.isspace()
+        }
 
 
 def test_any_pieces_on_any_text_stay_within_bounds():
     rng = random.Random(4)
-    alphabet = ["a", "b</w>", "cat</w>", None, "▁x", "ðŁ", "", "</w>", "<0xZZ>", "<0xE9>", "Ġ", "embedding", "\u0301", "\ud800"]
+    alphabet = [
+        "a",
+        "b</w>",
+        "cat</w>",
+        None,
+        "▁x",
+        "ðŁ",
+        "",
+        "</w>",
+        "<0xZZ>",
+        "<0xE9>",
+        "Ġ",
+        "embedding",
+        "\u0301",
+        "\ud800",
+    ]
     for _ in range(1000):
         text = "".join(rng.choice("ab cat\u0301🐱embedding:x \n\u200d\ud800") for _ in range(rng.randint(0, 20)))
         pieces = [rng.choice(alphabet) for _ in range(rng.randint(0, 12))]
@@ -157,7 +184,11 @@ def test_no_tokens_at_all():
 
 
 def test_half_an_emoji_reads_as_the_emoji():
-    assert readable("ðŁĲ", "🐱") == "🐱" and readable("cat</w>", "Cat") == "cat" and readable(None, "embedding:x") == "embedding:x"
+    assert (
+        readable("ðŁĲ", "🐱") == "🐱"
+        and readable("cat</w>", "Cat") == "cat"
+        and readable(None, "embedding:x") == "embedding:x"
+    )
 
 
 def test_relations_have_a_normal_form_and_an_axis():
@@ -165,12 +196,21 @@ def test_relations_have_a_normal_form_and_an_axis():
     assert Relation(0, "below", 1).normal == Relation(1, "above", 0)
     assert Relation(1, "next to", 0).normal == Relation(0, "next to", 1).normal == Relation(0, "next to", 1)
     assert Relation(0, "holding", 1).normal == Relation(0, "holding", 1)
-    assert [Relation(0, p, 1).axis for p in ("left of", "right of", "above", "below", "on", "near")] == [("x", -1), ("x", 1), ("y", -1), ("y", 1), ("y", -1), None]
+    assert [Relation(0, p, 1).axis for p in ("left of", "right of", "above", "below", "on", "near")] == [
+        ("x", -1),
+        ("x", 1),
+        ("y", -1),
+        ("y", 1),
+        ("y", -1),
+        None,
+    ]
 
 
 def test_the_summary_tells_objects_tokens_and_relations():
     text = "a black car left of a clock"
-    summary = build_targets(text, extract(text), chunks(["a</w>", "bl", "ack</w>", *bpe("car left of a clock")])).summary()
+    summary = build_targets(
+        text, extract(text), chunks(["a</w>", "bl", "ack</w>", *bpe("car left of a clock")])
+    ).summary()
     assert "1. car (token 4), black (tokens 2-3)" in summary
     assert "black car – left of – clock" in summary and "8 tokens in 1 chunk of 77" in summary
     assert "No objects" in Targets("", (), (), (), (), 77, 77).summary()

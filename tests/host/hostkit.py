@@ -36,13 +36,13 @@ def noise(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def sample(
-    model, family: str = "sd1", *, start=None, positive=None, size=(1, 4, 16, 16), steps=6, cfg=5.0, sampler="euler", scheduler="normal", latent=None, seed=3, **more
+    model, family: str = "sd1", *, start=None, positive=None, negative=None, size=(1, 4, 16, 16), steps=6, cfg=5.0, sampler="euler", scheduler="normal", latent=None, seed=3, **more
 ) -> torch.Tensor:
     """The latent that the host's KSampler draws, from the noise `start` or one made from `seed`."""
     start = noise(*size, seed=seed) if start is None else start
     with torch.inference_mode():
         positive = encoded(family)[0] if positive is None else positive
-        negative = encoded(family, "")[0]
+        negative = encoded(family, "")[0] if negative is None else negative
         latent = torch.zeros_like(start) if latent is None else latent
         return comfy.sample.sample(
             model, start, steps, cfg, sampler, scheduler, positive, negative, latent, seed=seed, disable_pbar=True, **more

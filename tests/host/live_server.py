@@ -12,6 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -57,12 +58,13 @@ class Server:
 
     def run(self, prompt: dict, timeout: float = 120, workflow: dict | None = None) -> Run:
         """Queue a prompt (API format) and follow it to its end. Raises AssertionError with the host's own words."""
-        return asyncio.run(asyncio.wait_for(self._run(prompt, workflow), timeout))
+        with ThreadPoolExecutor(1) as thread:  # of its own, since an open page keeps a loop in this one
+            return thread.submit(asyncio.run, asyncio.wait_for(self._run(prompt, workflow), timeout)).result()
 
     async def _run(self, prompt: dict, workflow: dict | None) -> Run:
         import aiohttp
 
-        body = {"prompt": prompt, "client_id": "test", "extra_data": {"extra_pnginfo": {"workflow": workflow}}}
+        body = {"prompt": prompt, "client_id": "test", "extra_data": {"extra_pnginfo": {"workflow": workflow or {}}}}
         async with aiohttp.ClientSession(self.url) as session, session.ws_connect("/ws?clientId=test") as socket_:
             async with session.post("/prompt", json=body) as answer:
                 reply = await answer.json()
@@ -81,6 +83,12 @@ class Server:
             async with session.get(f"/history/{run.prompt_id}") as answer:
                 run.outputs = (await answer.json())[run.prompt_id]["outputs"]
         return run
+
+    def forget(self) -> None:
+        """Drop the cached outputs of earlier runs, so that every node executes again."""
+        body = json.dumps({"free_memory": True}).encode()
+        with urllib.request.urlopen(f"{self.url}/free", body, timeout=30):
+            time.sleep(0.5)  # done by the thread that runs the prompts, between two of them
 
     def image(self, entry: dict) -> bytes:
         """The file that an output's entry {filename, subfolder, type} names."""
@@ -115,6 +123,7 @@ def start(host: Path, folder: Path) -> tuple[subprocess.Popen, Server]:
             stdout=out,
             stderr=subprocess.STDOUT,
             cwd=folder,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},  # the models are so small that threads only wait for each other
             preexec_fn=end_with_parent if os.name == "posix" else None,
         )
     server = Server(port, log)

@@ -23,7 +23,7 @@ CONTRACT = {
     "FidelityViewMaps": (["record", "targets", "image", "attributes"], ["IMAGE", "MASK", "IMAGE", "STRING"]),
     "FidelityLoadDemoModel": ([], ["MODEL", "CLIP", "VAE"]),
 }
-PRESETS = {"t_sam": ["repo", "paper", "paper-free"], "attend_and_excite": ["sd1", "sd2"]}
+PRESETS = {"t_sam": ["repo", "paper", "paper-free"], "attend_and_excite": ["published"]}
 
 
 def test_the_extension_offers_every_node():

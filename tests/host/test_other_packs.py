@@ -1,14 +1,20 @@
 """Life beside other nodes: their patches keep working, ours sees through them."""
 
+import comfy.cldm.cldm
+import comfy.controlnet
+import comfy.model_management
+import comfy.ops
 import node_helpers
 import nodes as host_nodes
 import torch
 from comfy.ldm.modules.attention import optimized_attention
 from hostkit import ONE_A_STEP, encoded, models, noise, patched, sample
+from prompt_fidelity.host.random_models import TinySD1, random_weights
 
 
 def attached(model, method="attend_and_excite"):
-    return patched(method=method, model=model, settings=ONE_A_STEP)
+    # Small steps, since a random network's loss is steep.
+    return patched(method=method, model=model, settings=ONE_A_STEP, strength=0.05)
 
 
 def test_a_replacement_of_cross_attention_is_kept_and_seen_through():
@@ -100,3 +106,28 @@ def test_two_methods_can_be_chained():
     twice, second = attached(once, "t_sam")
     sample(twice)
     assert first.updates > 0 and second.updates > 0
+
+
+def small_controlnet():
+    """A ControlNet of the tiny SD1 model's shape with random weights, made by the host's own class."""
+    config = {name: value for name, value in TinySD1.unet_config.items() if name not in ("out_channels", "use_temporal_attention")}
+    network = comfy.cldm.cldm.ControlNet(**config, hint_channels=3, num_heads=2, dtype=torch.float32, operations=comfy.ops.manual_cast)
+    network.load_state_dict(random_weights(network, 7))
+    control = comfy.controlnet.ControlNet(network, load_device=comfy.model_management.get_torch_device())
+    return control.set_cond_hint(torch.rand(1, 3, 128, 128, generator=torch.Generator().manual_seed(1)), 0.5, (0.0, 1.0))
+
+
+def test_a_controlnet_guides_the_gradient_pass_too():
+    """Its guidance is in force there but held fixed: no gradient goes through it."""
+    positive, targets = encoded("sd1")
+    with torch.inference_mode():
+        control = small_controlnet()
+        conditioning = node_helpers.conditioning_set_values(positive, {"control": control, "control_apply_to_uncond": True})
+    calls = []
+    handle = control.control_model.register_forward_pre_hook(lambda module, args, kwargs: calls.append(torch.is_grad_enabled()), with_kwargs=True)
+    controlled, record = attached(models("sd1")[0])
+    drawn = sample(controlled, positive=conditioning)
+    handle.remove()
+    assert len(calls) == 6 + 3 and not any(calls)  # six steps, both rows at once, and three updates
+    assert record.updates == 3 and float(record.steps[0].total_after) < float(record.steps[0].totals[0])
+    assert torch.isfinite(drawn).all() and not torch.equal(drawn, sample(controlled))

@@ -86,6 +86,15 @@ def test_method_acts_with_every_sampler_not_refused(name):
     assert torch.equal(sample(models("sd1")[0], sampler=name, steps=8), plain)
 
 
+@pytest.mark.parametrize("family", ["sd2", "sdxl"])
+@pytest.mark.parametrize("name", ["euler", "heun", "dpmpp_2m_sde", "uni_pc", "lcm", "ddim"])
+def test_every_kind_of_sampler_with_the_other_families(name, family):
+    model, record = patched(family, settings=ONE_A_STEP)
+    drawn = sample(model, family, sampler=name, steps=6)
+    assert torch.isfinite(drawn).all() and not torch.equal(drawn, sample(models(family)[0], family, sampler=name, steps=6))
+    assert record.updates == 3 and record.maps.steps == 6
+
+
 @pytest.mark.parametrize("name", [name for name in ALL if SAMPLERS[name].support == "refused"])
 def test_refused_samplers_say_so_before_sampling(name):
     model, _ = patched()

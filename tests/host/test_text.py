@@ -90,6 +90,16 @@ def test_the_decoded_tokens_at_the_reported_places_spell_the_word():
         assert spelled == target.name
 
 
+def test_how_the_encoder_pads_is_noted():
+    """Stable Diffusion 2 pads with a token of its own, and its words must not compete with it (Attend-and-Excite's end-token mode)."""
+    with torch.inference_mode():
+        assert {family: encode_with_targets(models(family)[1], PROMPT)[1].pads_with_end for family in FAMILIES} == {
+            "sd1": True,
+            "sd2": False,
+            "sdxl": True,
+        }
+
+
 def test_typed_words_replace_the_extraction():
     with torch.inference_mode():
         _, targets = encode_with_targets(models("sd1")[1], "a black car and a white clock on a hill", "clock, hill")

@@ -25,7 +25,10 @@ def chunks_of(tokenizer, typed: str):
     """The host's tokens with vocabulary strings for ids, None for an embedding's vector."""
     vocabulary = tokenizer.clip_l.inv_vocab
     tokens = tokenizer.tokenize_with_weights(typed, return_word_ids=True)["l"]
-    return [[(None if torch.is_tensor(token) else vocabulary[token], weight, word) for token, weight, word in chunk] for chunk in tokens]
+    return [
+        [(None if torch.is_tensor(token) else vocabulary[token], weight, word) for token, weight, word in chunk]
+        for chunk in tokens
+    ]
 
 
 def spelled(chunks, positions) -> str:
@@ -160,7 +163,23 @@ def test_content_is_every_token_that_the_host_counts_as_a_word(tokenizer):
 
 @pytest.mark.parametrize(
     "typed",
-    ["", "()", "((", "))", "a) b (c) d", "(a (b)", "(a:1.5) (b:x) (:2) (c:)", "(a:1.2:1.4)", r"\(a\) (b\):1.3)", "((a:1.2) b:0.5) c", "(a:nan)", "a:1.5", ")(a)(", "(((x", "(a:-1)"],
+    [
+        "",
+        "()",
+        "((",
+        "))",
+        "a) b (c) d",
+        "(a (b)",
+        "(a:1.5) (b:x) (:2) (c:)",
+        "(a:1.2:1.4)",
+        r"\(a\) (b\):1.3)",
+        "((a:1.2) b:0.5) c",
+        "(a:nan)",
+        "a:1.5",
+        ")(a)(",
+        "(((x",
+        "(a:-1)",
+    ],
 )
 def test_weights_are_the_hosts(typed):
     pairs = comfy.sd1_clip.token_weights(comfy.sd1_clip.escape_important(typed), 1.0)

@@ -1,0 +1,113 @@
+"""Mends part-of-speech tags that can't be right where they stand in the description of a picture.
+
+A rule sees a word, the (mended) words before it and the two after it; the first that returns a tag decides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from .lexicon import COLOUR_NOUNS, COLOURS, HOMOGRAPHS, ING_NOUNS, POSTURE_VERBS, is_compound, singular
+from .word import Word
+
+_ENDS_A_PHRASE = ("PUN", "CJC", "CJS", "PRP", "PRF", "POS", "DTQ")
+
+
+def corrected(words: list[Word]) -> list[Word]:
+    """The words of a sentence with their tags mended."""
+    words = [replace(word, tag="VVZ") if _is_posture(words, i) else word for i, word in enumerate(words)]
+    result: list[Word] = []
+    for i, word in enumerate(words):
+        tags = (rule(word, result, words[i + 1 : i + 3]) for rule in _RULES)
+        result.append(replace(word, tag=next((tag for tag in tags if tag), word.tag)))
+    return result
+
+
+def _is_posture(words: list[Word], i: int) -> bool:
+    """A verb of posture that was taken for a plural: "the deer stands tall"."""
+    if words[i].text not in POSTURE_VERBS or not words[i].is_noun or i == 0:
+        return False
+    if words[i - 1].tag in ("AT0", "DPS", "CRD", "CJC", "PUN"):
+        return False
+    return i + 1 == len(words) or words[i + 1].tag in ("PRP", "AV0", "AVP", "AJ0", "TO0", "PUN", "CJC", "ORD")
+
+
+def _nearby(word: Word, before: list[Word], after: list[Word]) -> str | None:
+    return "AV0" if word.text == "nearby" and not (after and after[0].is_noun) else None
+
+
+def _unknown(word: Word, before: list[Word], after: list[Word]) -> str | None:
+    """A word that HanTa has never seen is a name for a thing."""
+    return "NN1" if word.tag == "UNC" and word.text.isalpha() else None
+
+
+def _compound(word: Word, before: list[Word], after: list[Word]) -> str | None:
+    """ "stop sign": two words that name one thing."""
+    if after and is_compound([word.text, after[0].text]):
+        return word.tag if word.is_adjective else "NN1"
+    return "NN1" if before and is_compound([before[-1].text, word.text]) else None
+
+
+def _colour(word: Word, before: list[Word], after: list[Word]) -> str | None:
+    """ "silver car", "orange cat": a colour before a noun describes it."""
+    is_before_noun = bool(after) and (after[0].is_noun or after[0].tag == "AJ0")
+    return "AJ0" if word.text in COLOURS and word.tag[0] in "NVU" and is_before_noun else None
+
+
+def _side(word: Word, before: list[Word], after: list[Word]) -> str | None:
+    """ "to the left of" is a noun, "sits left of" is not."""
+    if word.text not in ("left", "right") or not after or after[0].text != "of":
+        return None
+    return "NN1" if before and before[-1].is_determiner else "AV0"
+
+
+def _gerund(word: Word, before: list[Word], after: list[Word]) -> str | None:
+    """ "giraffe eating leaves": no eating leaves."""
+    if not (word.is_noun and word.text.endswith("ing") and before and after):
+        return None
+    is_between = before[-1].is_noun and (after[0].is_noun or after[0].is_determiner)
+    return "VVG" if is_between and singular(word.text) not in ING_NOUNS else None
+
+
+def _homograph(word: Word, before: list[Word], after: list[Word]) -> str | None:
+    """ "white remote and clock"."""
+    if word.text not in HOMOGRAPHS or word.is_noun:
+        return None
+    if after and (
+        after[0].is_noun or after[0].is_determiner or after[0].is_adjective or after[0].tag in ("PNP", "VVI")
+    ):
+        return None
+    last = before[-1] if before else None
+    opens = last is None or last.is_adjective or last.is_determiner or last.is_noun or last.tag in ("PUN", "CJC", "PRP")
+    return "NN1" if opens else None
+
+
+def _verb_in_phrase(word: Word, before: list[Word], after: list[Word]) -> str | None:
+    """ "the stop sign", "a toast": no verb can follow an article."""
+    if word.tag not in ("VVB", "VVI", "VVZ") or not _is_in_phrase(before):
+        return None
+    return None if before[-1].is_noun and word.tag != "VVI" else "NN1"
+
+
+def _adjective_alone(word: Word, before: list[Word], after: list[Word]) -> str | None:
+    """ "the yellow remote": an adjective with nothing after it to describe is a noun."""
+    if word.tag != "AJ0" or not before or before[-1].is_noun or not _is_in_phrase(before):
+        return None
+    if word.text in COLOURS and word.text not in COLOUR_NOUNS:
+        return None
+    if after and after[0].text == "," and after[-1].is_adjective:
+        return None  # "a small, white bathroom"
+    return "NN1" if not after or after[0].tag in _ENDS_A_PHRASE or after[0].is_verb else None
+
+
+def _is_in_phrase(before: list[Word]) -> bool:
+    """Whether an article or possessive, and after it only words of the same noun phrase, end the words so far."""
+    for word in reversed(before):
+        if word.tag in ("AT0", "DPS"):
+            return True
+        if not (word.is_adjective or word.is_noun):
+            return False
+    return False
+
+
+_RULES = (_nearby, _unknown, _compound, _colour, _side, _gerund, _homograph, _verb_in_phrase, _adjective_alone)

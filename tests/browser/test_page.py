@@ -1,0 +1,95 @@
+"""The pack in ComfyUI's own page: workflows open without complaint, run, and show on our nodes what happened."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+from api_prompt import api_prompt
+from comfy_page import ComfyPage
+from live_server import Server, pack_name
+
+WORKFLOWS = sorted((Path(__file__).resolve().parents[2] / "workflows").glob("*.json"))
+TELLING = {"FidelityExtractTargets", "FidelityApply", "FidelityViewMaps"}  # nodes that report in words
+
+# One graph that needs no file of ours: a wrong converter or page helper shows here.
+STOCK = {
+    "last_node_id": 2,
+    "last_link_id": 1,
+    "nodes": [
+        {
+            "id": 1,
+            "type": "EmptyImage",
+            "pos": [0, 0],
+            "size": [300, 130],
+            "outputs": [{"name": "IMAGE", "type": "IMAGE", "links": [1]}],
+            "widgets_values": [64, 32, 1, 255],
+        },
+        {
+            "id": 2,
+            "type": "SaveImage",
+            "pos": [400, 0],
+            "size": [300, 270],
+            "inputs": [{"name": "images", "type": "IMAGE", "link": 1}],
+            "widgets_values": ["stock"],
+        },
+    ],
+    "links": [[1, 1, 0, 2, 0, "IMAGE"]],
+    "version": 0.4,
+}
+
+
+def test_the_page_offers_the_pack(comfy: ComfyPage):
+    offered = comfy.page.evaluate("Object.keys(LiteGraph.registered_node_types)")
+    assert TELLING | {"FidelitySelectMethod", "FidelityLoadDemoModel"} <= set(offered)
+
+
+def test_a_stock_graph_is_queued_as_converted(comfy: ComfyPage, server: Server):
+    comfy.page.evaluate("file => app.loadGraphData(file, true, true, 'stock')", STOCK)
+    assert comfy.api_prompt() == api_prompt(STOCK, server.get_json("/object_info"))
+
+
+def test_every_setting_of_every_method_can_be_chosen(comfy: ComfyPage):
+    """Goes through methods and presets on the node itself: the widgets that appear hold values of their choices."""
+    comfy.page.evaluate("app.graph.clear(), app.graph.add(LiteGraph.createNode('FidelitySelectMethod'))")
+    options = comfy.page.evaluate("app.graph.nodes[0].widgets[0].options.values")
+    assert {"t_sam", "attend_and_excite"} <= set(options)
+    for method in options:
+        comfy.page.evaluate("method => { app.graph.nodes[0].widgets[0].value = method }", method)
+        presets = comfy.page.evaluate("app.graph.nodes[0].widgets[1].options.values")
+        for preset in presets:
+            comfy.page.evaluate("preset => { app.graph.nodes[0].widgets[1].value = preset }", preset)
+            (node,) = comfy.api_prompt().values()
+            assert (node["inputs"]["method"], node["inputs"]["method.preset"]) == (method, preset)
+            assert comfy.wrong_widgets() == []
+        assert len(node["inputs"]) > 2, f"the last preset of {method} shows its settings"
+
+
+@pytest.mark.parametrize("name", [file.stem for file in WORKFLOWS])
+def test_a_workflow_opens_and_runs(comfy: ComfyPage, server: Server, name: str):
+    file = comfy.load_template(pack_name(), name)
+    assert comfy.unknown_nodes() == []
+    assert comfy.wrong_widgets() == []
+    prompt = comfy.api_prompt()
+    assert prompt == api_prompt(file, server.get_json("/object_info"))
+
+    server.forget()  # a node taken from the cache reports nothing
+    comfy.queue(timeout=150)
+
+    types = {node["class_type"] for node in prompt.values()}
+    expected = {kind for kind in types & TELLING} | {"pictures"}
+    for _ in range(50):  # the page draws what the websocket brought a moment later
+        texts, pictures = comfy.texts(), comfy.pictures()
+        shown = {kind for kind, text in texts.items() if text} | (
+            {"pictures"} if pictures.get("FidelityViewMaps") else set()
+        )
+        if expected <= shown:
+            break
+        time.sleep(0.1)
+    assert expected <= shown, json.dumps(texts, indent=1)
+
+
+def test_the_page_was_quiet_and_stayed_at_home(comfy: ComfyPage):
+    """After all of the above: no script threw anything, and nothing but this server was asked."""
+    assert comfy.errors == []
+    assert comfy.elsewhere == []

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from .methods.base import LatentLoss
+from .editing import EditLog
+from .methods.base import Method
 from .optimize import StepLog
 from .recorder import TargetMaps
 from .targets import Targets
@@ -15,11 +16,11 @@ class Record:
     """Travels on the RECORD wire: made empty by the Apply node, filled while the sampler runs, read by the viewer.
 
     The host caches a node's outputs, so the same object comes back when a workflow is queued again: `begin` empties it.
-    It holds small CPU tensors only. `steps` is the list that the run's LatentOptimizer logs to. `seconds` is the time
-    spent on the updates, `run_seconds` that of the whole sampling, if known.
+    It holds small CPU tensors only. `steps` is the list that the run's LatentOptimizer logs to, `edits` that of its
+    ScoreEditor. `seconds` is the time spent on the updates, `run_seconds` that of the whole sampling, if known.
     """
 
-    method: LatentLoss | None = None
+    method: Method | None = None
     targets: Targets | None = None
     strength: float = 1.0
     start: float = 0.0
@@ -28,6 +29,7 @@ class Record:
     total_steps: int | None = None
     warnings: list[str] = field(default_factory=list)
     steps: list[StepLog] = field(default_factory=list)
+    edits: list[EditLog] = field(default_factory=list)
     maps: TargetMaps = field(default_factory=TargetMaps)
     seconds: float = 0.0
     run_seconds: float | None = None
@@ -36,7 +38,7 @@ class Record:
 
     def begin(
         self,
-        method: LatentLoss,
+        method: Method,
         targets: Targets,
         *,
         strength: float = 1.0,
@@ -46,7 +48,7 @@ class Record:
         total_steps: int | None = None,
         warnings: list[str] | tuple[str, ...] = (),
     ) -> None:
-        """Forget the run before and note what this one is; give `self.steps` to its LatentOptimizer as `log`."""
+        """Forget the run before and note what this one is; `self.steps` and `self.edits` are the run's logs to fill."""
         # The text encoder's attention is the one tensor of the targets, and may lie on the GPU.
         fresh = Record(
             method, replace(targets, text_attention=None), strength, start, end, sampler, total_steps, list(warnings)
@@ -79,9 +81,18 @@ class Record:
     @property
     def window(self) -> tuple[float, float]:
         """The part of the run in which updates were allowed: the method's own, narrowed by the Apply node's."""
-        schedule = self.method.schedule.narrowed(self.start, self.end_at)
-        return schedule.start, schedule.end
+        start, end = self.method.window
+        return max(start, self.start), min(end, self.end_at)
 
     def measured(self) -> list[StepLog]:
         """The steps at which a loss was computed."""
         return [entry for entry in self.steps if entry.first is not None]
+
+    def edited(self) -> list[EditLog]:
+        """The steps at which scores were edited."""
+        return [entry for entry in self.edits if entry.before is not None]
+
+    @property
+    def acted(self) -> bool:
+        """Whether there was a step at which the method was in force."""
+        return bool(self.steps or self.edits)

@@ -11,6 +11,8 @@ from math import ceil
 from .errors import MethodError
 
 RESOLUTIONS = ("auto", "1/1", "1/2", "1/4", "1/8")
+# Which of the layers of one transformer block an edit takes.
+LAYERS = ("first", "middle", "last", "all")
 
 # The papers' 16×16 of Stable Diffusion 1.5.
 _PUBLISHED_LEVEL = 4
@@ -50,3 +52,11 @@ def choose_level(resolution: str, height: int, width: int, levels: Sequence[int]
     while position > 0 and min(map_size(height, width, fine_enough[position])) < _SMALLEST_SIDE:
         position -= 1
     return fine_enough[position]
+
+
+def chosen_layers(layers: str, depth: int) -> range:
+    """The layers, of a block with `depth` cross-attentions, that `layers` (one of LAYERS) means."""
+    if layers == "all":
+        return range(depth)
+    at = {"first": 0, "middle": depth // 2, "last": depth - 1}[layers]
+    return range(at, at + 1)

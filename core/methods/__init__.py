@@ -1,12 +1,24 @@
 """All methods by name: a new one is a file in this folder and a line here."""
 
 from .attend_and_excite import AttendAndExcite
-from .base import LatentLoss, LatentLossSettings, MethodError
+from .attention_regulation import AttentionRegulation
+from .base import LatentLoss, LatentLossSettings, Method, MethodError, ScoreEdit
 from .t_sam import TSAM
 
-METHODS: dict[str, type[LatentLoss]] = {
+METHODS: dict[str, type[Method]] = {
     "t_sam": TSAM,
     "attend_and_excite": AttendAndExcite,
+    "attention_regulation": AttentionRegulation,
 }
 
-__all__ = ["METHODS", "AttendAndExcite", "LatentLoss", "LatentLossSettings", "MethodError", "TSAM"]
+__all__ = [
+    "METHODS",
+    "AttendAndExcite",
+    "AttentionRegulation",
+    "LatentLoss",
+    "LatentLossSettings",
+    "Method",
+    "MethodError",
+    "ScoreEdit",
+    "TSAM",
+]

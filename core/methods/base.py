@@ -6,19 +6,20 @@ A method is one file in this folder and one line in `METHODS`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, fields
+from collections.abc import Hashable
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 from torch import Tensor
 
 from ..errors import MethodError
 from ..losses import Losses
-from ..resolution import RESOLUTIONS
+from ..resolution import LAYERS, RESOLUTIONS
 from ..schedule import Schedule
 from ..settings import setting
 from ..targets import Targets
 
-__all__ = ["LatentLoss", "LatentLossSettings", "MethodError", "setting"]
+__all__ = ["EditSite", "LatentLoss", "LatentLossSettings", "Method", "MethodError", "ScoreEdit", "ScoreEditSettings", "setting"]
 
 
 @dataclass(frozen=True)
@@ -59,19 +60,39 @@ class LatentLossSettings:
     )
 
 
-class LatentLoss(ABC):
-    """A loss on the cross-attention maps, whose gradient moves the latent before a step is taken.
+@dataclass(frozen=True)
+class ScoreEditSettings:
+    """What all methods that edit attention scores can be set to; each method sets its own defaults."""
 
-    The loop around it (schedule, refinement, step size in the model's coordinates) is `core.optimize`.
-    """
+    start: float = setting(
+        0.0, "Where in the run the edits begin: 0 is pure noise.", minimum=0.0, maximum=1.0, step=0.01
+    )
+    end: float = setting(
+        0.5, "Where in the run the edits stop. Objects take their place early.", minimum=0.0, maximum=1.0, step=0.01
+    )
+    resolution: str = setting(
+        "auto",
+        "Size of the edited attention maps relative to the latent. auto: 1/4, and finer for small pictures.",
+        options=RESOLUTIONS,
+    )
+    layers: str = setting(
+        "first",
+        "Which layers of that size are edited where a block has several (SDXL has ten; Stable Diffusion 1 and 2 one). "
+        "first, middle, last: one in each block; all: every one, many times the cost.",
+        options=LAYERS,
+    )
 
-    kind: ClassVar[str] = "latent_loss"
+
+class Method(ABC):
+    """What travels on the METHOD wire: what the nodes, the host layer and the reports need of any method."""
+
+    kind: ClassVar[str]
     name: ClassVar[str]
     title: ClassVar[str]
     paper: ClassVar[str]
-    PRESETS: ClassVar[dict[str, LatentLossSettings]]
+    PRESETS: ClassVar[dict[str, Any]]
 
-    def __init__(self, settings: LatentLossSettings | None = None) -> None:
+    def __init__(self, settings: Any = None) -> None:
         self.settings = settings or next(iter(self.PRESETS.values()))
 
     @property
@@ -80,27 +101,22 @@ class LatentLoss(ABC):
         return next((name for name, preset in self.PRESETS.items() if preset == self.settings), "custom")
 
     @property
-    def schedule(self) -> Schedule:
-        s = self.settings
-        return Schedule(
-            s.start, s.end, s.step_size, s.decay, s.refine_at, s.refine_steps, tests_late=s.refine_stop == "published"
-        )
+    def window(self) -> tuple[float, float]:
+        """The part of the run, 0 to 1, in which the method acts."""
+        return self.settings.start, self.settings.end
+
+    @property
+    def resolution(self) -> str:
+        """Which attention maps it looks at, one of RESOLUTIONS."""
+        return self.settings.resolution
 
     @abstractmethod
     def applies(self, targets: Targets) -> bool:
-        """Whether this prompt gives the loss anything to work on; if not, the image passes through unchanged."""
+        """Whether this prompt gives the method anything to work on; if not, the image passes through unchanged."""
 
     @abstractmethod
     def check(self, targets: Targets) -> list[str]:
         """Warnings for the artist about this prompt. Raises MethodError if the targets lack what the method needs."""
-
-    @abstractmethod
-    def loss(self, maps: Tensor, targets: Targets) -> Losses:
-        """The loss of mean maps [B, h, w, tokens], differentiable; every image's own, in the maps' dtype."""
-
-    @abstractmethod
-    def satisfied(self, losses: Losses, point_index: int, iteration: int, targets: Targets) -> Tensor:
-        """bool [B]: images that need no further update at refinement `point_index`, after `iteration` updates."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.preset})"
@@ -110,6 +126,74 @@ class LatentLoss(ABC):
         return ", ".join(
             f"{f.name.replace('_', ' ')} {_plain(getattr(self.settings, f.name))}" for f in fields(self.settings)
         )
+
+
+class LatentLoss(Method):
+    """A loss on the cross-attention maps, whose gradient moves the latent before a step is taken.
+
+    The loop around it (schedule, refinement, step size in the model's coordinates) is `core.optimize`.
+    """
+
+    kind: ClassVar[str] = "latent_loss"
+    PRESETS: ClassVar[dict[str, LatentLossSettings]]
+
+    @property
+    def schedule(self) -> Schedule:
+        s = self.settings
+        return Schedule(
+            s.start, s.end, s.step_size, s.decay, s.refine_at, s.refine_steps, tests_late=s.refine_stop == "published"
+        )
+
+    @abstractmethod
+    def loss(self, maps: Tensor, targets: Targets) -> Losses:
+        """The loss of mean maps [B, h, w, tokens], differentiable; every image's own, in the maps' dtype."""
+
+    @abstractmethod
+    def satisfied(self, losses: Losses, point_index: int, iteration: int, targets: Targets) -> Tensor:
+        """bool [B]: images that need no further update at refinement `point_index`, after `iteration` updates."""
+
+
+@dataclass(frozen=True)
+class EditSite:
+    """Where and when an edit happens: the layer, the step of the run (and the progress it is at), the map's (h, w).
+
+    `memory` is the layer's own in this run, step → what the method noted there; it starts empty.
+    """
+
+    layer: Hashable
+    step: int
+    progress: float
+    size: tuple[int, int]
+    memory: dict[int, Tensor] = field(default_factory=dict)
+
+
+class ScoreEdit(Method):
+    """A change of the attention scores inside the ordinary pass of the network: no gradients through it are needed.
+
+    When and where to edit, and the record of it, is `core.editing`.
+    """
+
+    kind: ClassVar[str] = "score_edit"
+    PRESETS: ClassVar[dict[str, ScoreEditSettings]]
+
+    @abstractmethod
+    def watched(self, targets: Targets) -> list[tuple[str, list[int]]]:
+        """Name and token positions of everything whose share of the attention the edit moves, for the record."""
+
+    @abstractmethod
+    def edit(self, scores: Tensor, targets: Targets, site: EditSite, strength: float = 1.0) -> Tensor:
+        """New scores [B, heads, pixels, tokens] (before the softmax, float32 or float64); `scores` are left as they are.
+
+        Called again within a step (samplers that call the network twice), it edits anew what it gets, and its memory of
+        the step stays that of the first call.
+        """
+
+    def settle(self, probs: Tensor, plain: Tensor, targets: Targets) -> Tensor:
+        """Probabilities [B, heads, pixels, tokens] to attend with, from those of the edited and of the unedited scores.
+
+        An edit that ends at the softmax returns `probs`.
+        """
+        return probs
 
 
 def _plain(value: Any) -> str:

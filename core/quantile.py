@@ -1,0 +1,36 @@
+"""The two pixels between which a quantile lies: all that its gradient reaches."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def quantile_rank(quantile: float, count: int) -> tuple[int, float]:
+    """(lower, fraction): the quantile of `count` values lies `fraction` of the way from sorted value lower to lower + 1.
+
+    In float32 as in torch.quantile: 0.9 · 1023 is 920.69998 there, and descents that branch on it go another way.
+    """
+    rank = np.float32(quantile) * np.float32(count - 1)
+    lower = np.floor(rank)
+    return int(lower), float(rank - lower)
+
+
+def sorted_neighbours(values: Tensor, lower: int) -> tuple[Tensor, Tensor]:
+    """Values and pixels at sorted places `lower` and `lower + 1`: [rows, pixels] → two tensors [rows, 2].
+
+    Of pixels with the very same value the first is taken.
+    """
+    if values.device.type != "cpu":
+        top, pixels = values.topk(values.shape[1] - lower, dim=1)
+        places = [-1, -2 if top.shape[1] > 1 else -1]
+        return top[:, places], pixels[:, places]
+    # NumPy's vectorised sort is many times as fast as torch's on the CPU, and this is a third of a descent's time.
+    plain = values.numpy()
+    upper = min(lower + 1, plain.shape[1] - 1)
+    pair = np.sort(plain, axis=1)[:, lower : upper + 1]
+    pixels = np.empty((len(plain), 2), dtype=np.int64)
+    np.argmax(plain == pair[:, :1], axis=1, out=pixels[:, 0])
+    np.argmax(plain == pair[:, -1:], axis=1, out=pixels[:, 1])
+    return torch.from_numpy(pair).expand(-1, 2), torch.from_numpy(pixels)

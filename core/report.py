@@ -22,6 +22,8 @@ def headline(record: Record) -> str:
     """The run in one line, for a node's face or a table: "T-SAM: 25 updates, loss 0.41 → 0.22"."""
     if record.method is None:
         return "nothing recorded yet"
+    if record.mixes:
+        return f"{record.method.title}: mixed in {_count(len(record.mixes), 'step')}"
     if not record.measured():
         return f"{record.method.title}: no update"
     before, after = overall_loss(record)
@@ -58,6 +60,14 @@ def _activity(record: Record) -> list[str]:
             f"Active in {len(record.steps)}{of_all} steps, between {start:.0%} and {end:.0%} of the run: "
             f"{_count(record.updates, 'update')}, {_count(record.evaluations, 'extra network call')}."
         )
+    if record.mixes:
+        lines.append(
+            f"Mixed in {len(record.mixes)}{of_all} steps, between {start:.0%} and {end:.0%} of the run, "
+            f"in {_count(max(entry.layers for entry in record.mixes), 'layer')}."
+        )
+        first, last = record.mixes[0], record.mixes[-1]
+        weights = zip(first.names, first.weights, last.weights, strict=True)
+        lines += [f"  {name}: weight {_change(before, after)}" for name, before, after in weights]
     refined = [entry for entry in record.steps if entry.refined]
     if refined:
         each = ", ".join(f"{int(entry.updates.max())} updates at {entry.progress:.0%}" for entry in refined)
@@ -69,7 +79,10 @@ def _activity(record: Record) -> list[str]:
         )
     whole = f" of {record.run_seconds:.1f} s" if record.run_seconds else ""
     sampler = f" (sampler {record.sampler})" if record.sampler else ""
-    lines.append(f"Time spent on the updates: {record.seconds:.1f} s{whole}{sampler}.")
+    if record.mixes:
+        lines.append(f"Time{whole.removeprefix(' of')}{sampler}." if whole else f"Sampled{sampler}.")
+    else:
+        lines.append(f"Time spent on the updates: {record.seconds:.1f} s{whole}{sampler}.")
     return lines
 
 
@@ -96,8 +109,13 @@ def _losses(record: Record) -> list[str]:
 
 def _notes(record: Record) -> list[str]:
     notes = list(record.warnings)
-    for entry in record.steps:
+    for entry in [*record.steps, *record.mixes]:
         notes += [f"At {entry.progress:.0%} of the run: {reason}." for reason in entry.skipped]
+    if any(not entry.unconditional for entry in record.mixes):
+        notes.append(
+            "The negative prompt was not run together with the positive one (guidance 1, or little memory), so the attention to "
+            "the whole prompt was taken off in its place."
+        )
     if record.finished:
         notes += _judgement(record)
     notes = list(dict.fromkeys(notes))
@@ -110,6 +128,8 @@ def _judgement(record: Record) -> list[str]:
         return ["The strength is 0, so the picture is the plain one."]
     if not record.method.applies(record.targets):
         return []  # the method's own warning says why
+    if record.mixes:
+        return []
     if not record.steps:
         if record.interrupted:
             return []
@@ -117,7 +137,7 @@ def _judgement(record: Record) -> list[str]:
         if start >= end:
             return [
                 "The start and end set on the Apply node leave nothing of the method's own window "
-                f"({_span(record.method.schedule)}), so nothing was changed. Let them overlap it."
+                f"({_span(*record.method.window)}), so nothing was changed. Let them overlap it."
             ]
         return [
             f"The method's window ({start:.0%} to {end:.0%}) holds none of this run's steps, so nothing was changed. "
@@ -136,8 +156,8 @@ def _judgement(record: Record) -> list[str]:
     return []
 
 
-def _span(schedule) -> str:
-    return f"{schedule.start:.0%} to {schedule.end:.0%}"
+def _span(start: float, end: float) -> str:
+    return f"{start:.0%} to {end:.0%}"
 
 
 def _table(rows: list[list[str]]) -> list[str]:

@@ -1,10 +1,12 @@
 """Attaches a method to a clone of the host's model: nothing global, nothing that other clones would notice."""
 
 import time
+from dataclasses import replace
 
 import comfy.patcher_extension
 
-from ..core.methods.base import LatentLoss
+from ..core.layout import Layout
+from ..core.methods.base import Method, OutputMix
 from ..core.record import Record
 from ..core.targets import Targets
 from .errors import HostError
@@ -19,23 +21,47 @@ from .unet import cross_attention_sites
 _GRADIENT_ROWS = 3
 
 
-def attach(model, method: LatentLoss, targets: Targets, *, strength: float = 1.0, start: float = 0.0, end: float = 1.0, node_id: str | None = None):
+def attach(
+    model,
+    method: Method,
+    targets: Targets,
+    *,
+    strength: float = 1.0,
+    start: float = 0.0,
+    end: float = 1.0,
+    node_id: str | None = None,
+    layout: Layout | None = None,
+):
     """A clone of `model` (the host's ModelPatcher) that applies `method` while it samples, and the Record of its runs.
 
     `start` and `end` are the host's percent of the noise schedule; they narrow the method's own window. With strength 0
-    or without objects the picture is bit-identical to the plain model's and only the maps are recorded. Raises HostError
-    for a model that the method cannot work with, core MethodError for targets it cannot.
+    or without objects the picture is bit-identical to the plain model's and only the maps are recorded. `layout` is for
+    methods that work in regions. Raises HostError for a model that the method cannot work with, core MethodError for targets it cannot.
     """
     if start >= end:
         raise HostError(f"start_percent ({start:g}) must be smaller than end_percent ({end:g}); otherwise there is no step to act on.")
     cross_attention_sites(model.model.diffusion_model)
-    plan = Plan(method, targets, strength, start, end, Record(), node_id)
+    plan = Plan(method, targets, strength, start, end, Record(), node_id, layout)
+    if plan.mixes:
+        plan = replace(plan, local=_local_prompts(method, targets, layout))
     plan.begin()
-    patched = _resident_clone(model) if plan.acts else model.clone()
+    patched = _resident_clone(model) if plan.moves else model.clone()
     patched.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, KEY, _OuterSample(plan))
-    if plan.acts:
+    if plan.moves:
         patched.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.PREPARE_SAMPLING, KEY, _prepare_sampling)
     return patched, plan.record
+
+
+def _local_prompts(method: OutputMix, targets: Targets, layout: Layout | None) -> tuple:
+    """The encoded prompt of every placed object, encoded here once for all runs."""
+    if layout is None:
+        raise HostError(
+            f"{method.title} must know where each object goes: connect the layout of Predict Layout, Layout from Boxes or Layout from Masks to the layout input."
+        )
+    layout.check(targets)
+    if targets.encode is None:
+        raise HostError("These targets have no text encoder with them. Connect the targets output of Extract Targets.")
+    return tuple(targets.encode([method.local_prompt(placement.name) for placement in layout.placements]))
 
 
 def _resident_clone(model):
@@ -77,12 +103,13 @@ class _OuterSample:
             finished = True
             return samples
         finally:
+            run.finish()
             record.end(run.seconds, time.perf_counter() - started, interrupted=not finished)
 
     def _check(self, guider, sampler) -> None:
         """Everything that can be known to fail, before anything is computed."""
         facts, plan = facts_of(sampler), self.plan
-        if facts.support == "refused" and plan.acts:
+        if facts.support == "refused" and plan.moves:
             raise HostError(
                 f"{plan.method.title} cannot work with the sampler {name_of(sampler)}: {facts.note}. Choose another, for example euler or dpmpp_2m."
             )

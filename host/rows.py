@@ -29,15 +29,18 @@ class Rows:
     """
 
     def __init__(self, guider, targets: Targets):
-        self.uuids = {cond["uuid"] for cond in controlled(guider, targets)}
-        self.copied = {cond["uuid"] for cond in guider.conds.get("negative", []) if cond.get("uuid") in self.uuids}
+        self.tokens = {cond["uuid"]: cond["cross_attn"].shape[1] for cond in controlled(guider, targets)}
+        self.copied = {cond["uuid"] for cond in guider.conds.get("negative", []) if cond.get("uuid") in self.tokens}
+
+    def chunks(self, transformer_options: dict) -> list[int]:
+        """The controlled chunks of a call, by their place in it."""
+        calls = zip(transformer_options["uuids"], transformer_options["cond_or_uncond"])
+        return [chunk for chunk, (uuid, kind) in enumerate(calls) if uuid in self.tokens and (uuid not in self.copied or kind == 0)]
 
     def select(self, tensor: torch.Tensor, transformer_options: dict) -> torch.Tensor | None:
         """The controlled rows of `tensor` [rows, ...], or None where the call has none. The first of several chunks is taken."""
-        uuids = transformer_options["uuids"]
-        kinds = transformer_options["cond_or_uncond"]
-        for chunk, (uuid, kind) in enumerate(zip(uuids, kinds)):
-            if uuid in self.uuids and (uuid not in self.copied or kind == 0):
-                size = tensor.shape[0] // len(uuids)
-                return tensor[chunk * size : (chunk + 1) * size]
-        return None
+        chunks = self.chunks(transformer_options)
+        if not chunks:
+            return None
+        size = tensor.shape[0] // len(transformer_options["uuids"])
+        return tensor[chunks[0] * size : (chunks[0] + 1) * size]

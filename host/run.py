@@ -7,7 +7,9 @@ import comfy.patcher_extension
 import comfy.samplers
 import torch
 
-from ..core.methods.base import LatentLoss
+from ..core.layout import Layout
+from ..core.methods.base import LatentLoss, Method, OutputMix
+from ..core.mixing import OutputMixer
 from ..core.optimize import LatentOptimizer, StepLog
 from ..core.record import Record
 from ..core.resolution import choose_level
@@ -15,6 +17,7 @@ from ..core.targets import Targets
 from .coordinates import Coordinates
 from .errors import HostError
 from .grad import HeldControl, differentiable
+from .mixes import LayerMixes
 from .progress import show_on_node, stop_if_interrupted
 from .rows import Rows, controlled
 from .samplers import facts_of, name_of
@@ -29,24 +32,38 @@ KEY = "prompt_fidelity"
 class Plan:
     """What the Apply node was told; the same for every run of the patched model."""
 
-    method: LatentLoss
+    method: Method
     targets: Targets
     strength: float
     start: float
     end: float
     record: Record
     node_id: str | None = None
+    layout: Layout | None = None
+    local: tuple[torch.Tensor, ...] = ()
 
     @property
     def acts(self) -> bool:
-        """Whether the latent is to be moved at all; if not, the maps are only recorded."""
+        """Whether anything is to be changed at all; if not, the maps are only recorded."""
         return self.strength > 0 and self.method.applies(self.targets)
+
+    @property
+    def moves(self) -> bool:
+        """Whether the latent is to be moved, which needs gradients: the whole model on the device, and a fitting sampler."""
+        return self.acts and isinstance(self.method, LatentLoss)
+
+    @property
+    def mixes(self) -> bool:
+        """Whether attention outputs are to be mixed, which any pass of the network lets us do."""
+        return self.acts and isinstance(self.method, OutputMix)
 
     def begin(self, sampler=None, sigmas=()) -> None:
         """Empties the record, and notes in it all that is known before a run (with a sampler) or when the node has run."""
         warnings = self.method.check(self.targets)
+        if self.mixes and self.layout is not None and not self.layout.placements:
+            warnings.append("The layout has a place for none of the objects, so the picture is left unchanged.")
         facts = facts_of(sampler) if sampler is not None else None
-        if facts is not None and facts.support == "approximate" and self.acts:
+        if facts is not None and facts.support == "approximate" and self.moves:
             warnings.append(f"The sampler {name_of(sampler)} takes the method's moves only in part: {facts.note}. Euler and dpmpp_2m take them whole.")
         self.record.begin(
             self.method,
@@ -61,7 +78,8 @@ class Plan:
 
 
 class Run:
-    """Moves the solver's latent at the start of each step in the window, and records the maps of every step."""
+    """Moves the solver's latent at the start of each step in the window, or has its attention outputs mixed during the step,
+    and records the maps of every step."""
 
     def __init__(self, plan: Plan, guider, sampler, sigmas: torch.Tensor, latent_size: tuple[int, int]):
         self.plan = plan
@@ -69,25 +87,32 @@ class Run:
         self.facts = facts_of(sampler)
         self.clock = StepClock(sampler, sigmas)
         self.coordinates = Coordinates(guider.model_patcher.get_model_object("model_sampling"))
-        self.optimizer = LatentOptimizer(
-            plan.method, plan.targets, plan.strength, plan.start, plan.end, on_progress=self._progress, log=plan.record.steps
-        )
+        options = (plan.strength, plan.start, plan.end)
+        self.optimizer = LatentOptimizer(plan.method, plan.targets, *options, on_progress=self._progress, log=plan.record.steps) if plan.moves else None
+        self.mixer = OutputMixer(plan.method, plan.targets, plan.layout, *options, log=plan.record.mixes) if plan.mixes else None
         sites = cross_attention_sites(guider.model_patcher.model.diffusion_model)
-        self.level = choose_level(plan.method.settings.resolution, *latent_size, list(sites.values()))
+        self.level = choose_level(plan.method.resolution, *latent_size, list(sites.values()))
         self.end_after = last_site(sites, self.level)
-        self.tap = Tap(Rows(guider, plan.targets))
+        rows = Rows(guider, plan.targets)
+        self.tap = Tap(rows)
+        self.mixes = LayerMixes(self.mixer, rows, plan.local, guider.model_patcher.model.diffusion_model) if plan.mixes else None
         self.seconds = 0.0
         self._step = 0
 
     def install(self) -> None:
         """Into the guider's options, which the host copies for each run and drops after it."""
         self.tap.install(self.guider.model_options)
+        if self.mixes is not None:
+            self.mixes.install(self.guider.model_options)
         comfy.patcher_extension.add_wrapper_with_key(
             comfy.patcher_extension.WrappersMP.PREDICT_NOISE, KEY, self.predict_noise, self.guider.model_options, is_model_options=True
         )
 
     def before_call(self, model, x: torch.Tensor, sigma: torch.Tensor, kwargs: dict) -> torch.Tensor:
-        """Stands in for the solver's model: `model(x, sigma, **kwargs)`, preceded by the method's update where a step begins."""
+        """Stands in for the solver's model: `model(x, sigma, **kwargs)`, preceded by the method's update where a step begins.
+
+        A mixture that begins with a step stays in force for all of the step's network calls.
+        """
         if x.requires_grad:  # the gradient pass of another method that the model carries
             return model(x, sigma, **kwargs)
         level = float(sigma.flatten()[0])
@@ -96,10 +121,12 @@ class Run:
             return model(x, sigma, **kwargs)
         self._step = step
         progress = self.coordinates.progress(level)
-        updating = self.optimizer.wants(progress)
+        updating = self.optimizer is not None and self.optimizer.wants(progress)
         if updating:
             moved = self._moved(model, x, sigma, kwargs, progress, level)
             x = x.copy_(moved) if self.facts.carry == "latent" else moved
+        if self.mixer is not None:
+            self.mixer.begin(step, progress, level)
         with self._recording(gradient=False) as recording:
             denoised = model(x, sigma, **kwargs)
         maps = self._of_prompt(recording)
@@ -108,6 +135,11 @@ class Run:
             if updating:
                 self.optimizer.observe_after(maps)
         return denoised
+
+    def finish(self) -> None:
+        """The run is over, in whichever way."""
+        if self.mixer is not None:
+            self.mixer.finish()
 
     def predict_noise(self, executor, x, timestep, model_options={}, seed=None):
         """The host's PREDICT_NOISE wrapper: a gradient pass runs the controlled conditioning alone and ends early."""

@@ -2,13 +2,15 @@
 
 from .attend_and_excite import AttendAndExcite
 from .attention_regulation import AttentionRegulation
-from .base import LatentLoss, LatentLossSettings, Method, MethodError, ScoreEdit
+from .base import LatentLoss, LatentLossSettings, Method, MethodError, OutputMix, ScoreEdit
+from .space_time import SpaceTime
 from .t_sam import TSAM
 
 METHODS: dict[str, type[Method]] = {
     "t_sam": TSAM,
     "attend_and_excite": AttendAndExcite,
     "attention_regulation": AttentionRegulation,
+    "space_time": SpaceTime,
 }
 
 __all__ = [
@@ -19,6 +21,8 @@ __all__ = [
     "LatentLossSettings",
     "Method",
     "MethodError",
+    "OutputMix",
     "ScoreEdit",
+    "SpaceTime",
     "TSAM",
 ]

@@ -15,17 +15,21 @@ def wide(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def probabilities(q: Tensor, k: Tensor, scale: float | None = None, mask: Tensor | None = None) -> Tensor:
-    """softmax(q kᵀ · scale + mask) over the tokens, written out so that it can be recorded and differentiated.
+def scores(q: Tensor, k: Tensor, scale: float | None = None, mask: Tensor | None = None) -> Tensor:
+    """q kᵀ · scale + mask: q [rows, heads, pixels, d], k [rows, heads, tokens, d] → float32 [rows, heads, pixels, tokens].
 
-    q [rows, heads, pixels, d], k [rows, heads, tokens, d] → float32 [rows, heads, pixels, tokens].
     `scale` is 1/√d unless given. `mask` broadcasts to the scores: it is added, or, if boolean, False shuts a token out.
     """
     q, k = wide(q), wide(k)
-    scores = (q * (1.0 / sqrt(q.shape[-1]) if scale is None else scale)) @ k.transpose(-1, -2)
-    if mask is not None:
-        scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask.to(scores.dtype)
-    return scores.softmax(dim=-1)
+    product = (q * (1.0 / sqrt(q.shape[-1]) if scale is None else scale)) @ k.transpose(-1, -2)
+    if mask is None:
+        return product
+    return product.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else product + mask.to(product.dtype)
+
+
+def probabilities(q: Tensor, k: Tensor, scale: float | None = None, mask: Tensor | None = None) -> Tensor:
+    """Softmax of `scores` over the tokens, written out so that it can be recorded and differentiated."""
+    return scores(q, k, scale, mask).softmax(dim=-1)
 
 
 def fold_repeats(probs: Tensor, tokens: int) -> Tensor:

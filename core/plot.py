@@ -19,10 +19,11 @@ _Line = list[tuple[float, float, bool]]
 
 
 def loss_plot(record: Record, width: int = 960, height: int = 540) -> Tensor:
-    """Loss per target over the run, [1, height, width, 3] in 0..1 (a batch's mean).
+    """Loss per target over the run, or its share of the attention if scores were edited; a batch's mean.
 
-    A filled dot is a step's first evaluation, a ring where its updates took the loss within the step; a dotted vertical
-    line marks a refinement. With nothing to draw the picture says why.
+    [1, height, width, 3] in 0..1. A filled dot is a step's first evaluation, a ring where its updates took the loss
+    within the step, or the edit the share; a dotted vertical line marks a refinement. With nothing to draw the picture
+    says why.
     """
     chart = _Chart(width, height)
     lines = _lines(record)
@@ -30,7 +31,7 @@ def loss_plot(record: Record, width: int = 960, height: int = 540) -> Tensor:
         chart.empty(_reason(record))
         return chart.image()
     points = [point for line in lines.values() for point in line]
-    chart.axes([x for x, _, _ in points], [y for _, y, _ in points], _title(record), _legend_room(width, lines))
+    chart.axes([x for x, _, _ in points], [y for _, y, _ in points], _title(record), _legend_room(width, lines), _measure(record))
     for entry in record.measured():
         if entry.refined:
             chart.refinement(entry.progress * 100, int(entry.updates.max()))
@@ -40,20 +41,30 @@ def loss_plot(record: Record, width: int = 960, height: int = 540) -> Tensor:
     return chart.image()
 
 
+def _measure(record: Record) -> str:
+    return "share" if record.edited() else "loss"
+
+
 def _title(record: Record) -> str:
-    images = record.measured()[0].first.shape[0]
-    return f"{record.method.title}: loss per target" + (f", mean of {images} images" if images > 1 else "")
+    images = (record.edited()[0].before if record.edited() else record.measured()[0].first).shape[0]
+    what = "share of the attention" if record.edited() else "loss"
+    return f"{record.method.title}: {what} per target" + (f", mean of {images} images" if images > 1 else "")
 
 
 def _reason(record: Record) -> str:
     if record.method is None:
         return "Nothing has been recorded yet."
-    return f"{record.method.title} made no update in this run."
+    return f"{record.method.title} made no {'edit' if record.method.kind == 'score_edit' else 'update'} in this run."
 
 
 def _lines(record: Record) -> dict[str, _Line]:
     """One line per target: every step's first loss, and the one that its updates reached if there were several."""
     lines: dict[str, _Line] = {}
+    for entry in record.edited():
+        before, after = entry.before.mean(0), entry.after.mean(0)  # [T]
+        for t, name in enumerate(_distinct(entry.names)[:_MOST_LINES]):
+            points = [(entry.progress * 100, float(before[t]), True), (entry.progress * 100, float(after[t]), False)]
+            lines.setdefault(name, []).extend(points)
     for entry in record.measured():
         first, last = entry.first.mean(0), entry.outcome[0].mean(0)  # [T]
         for t, name in enumerate(_distinct(entry.names)[:_MOST_LINES]):
@@ -101,7 +112,7 @@ class _Chart:
             (self.width * self.scale / 2, self.height * self.scale / 2), text, font=face, fill=INK, anchor="mm"
         )
 
-    def axes(self, xs: list[float], ys: list[float], title: str, legend_room: int) -> None:
+    def axes(self, xs: list[float], ys: list[float], title: str, legend_room: int, measure: str) -> None:
         self.left, self.right = 70, self.width - legend_room - 20
         self.top, self.bottom = 50, self.height - 62
         self.x_range = _padded(min(xs), max(xs), 0.03, least=10.0)
@@ -118,7 +129,7 @@ class _Chart:
         corner = (self.x_range[0], self.y_range[0])
         self._line([(self.x_range[0], self.y_range[1]), corner, (self.x_range[1], self.y_range[0])], INK, 1.5)
         self._text("progress of the run (%)", (self.left + self.right) / 2, self.height - 28, 14, "mt")
-        self._text("loss", self.left - 8, self.top - 10, 14, "rm")
+        self._text(measure, self.left - 8, self.top - 10, 14, "rm")
 
     def refinement(self, x: float, updates: int) -> None:
         top, bottom = self.y_range[1], self.y_range[0]

@@ -7,12 +7,14 @@ import torch
 from torch import Tensor
 
 
-def quantile_rank(quantile: float, count: int) -> tuple[int, float]:
+def quantile_rank(quantile: float, count: int, dtype: torch.dtype = torch.float32) -> tuple[int, float]:
     """(lower, fraction): the quantile of `count` values lies `fraction` of the way from sorted value lower to lower + 1.
 
-    In float32 as in torch.quantile: 0.9 · 1023 is 920.69998 there, and descents that branch on it go another way.
+    In the values' `dtype` as in torch.quantile: 0.9 · 1023 is 920.69995 in float32, and a descent that follows the
+    exact rank may branch off to another pixel.
     """
-    rank = np.float32(quantile) * np.float32(count - 1)
+    number = np.float64 if dtype == torch.float64 else np.float32
+    rank = number(quantile) * number(count - 1)
     lower = np.floor(rank)
     return int(lower), float(rank - lower)
 

@@ -122,7 +122,7 @@ def descend(base: Tensor, start: Tensor, bumps: Bumps, aim: Aim, iterations: int
     """
     targets, rows, pixels = base.shape
     count = bumps.count
-    lower, fraction = quantile_rank(aim.quantile, pixels)
+    lower, fraction = quantile_rank(aim.quantile, pixels, base.dtype)
     between = base.new_tensor([1.0 - fraction, fraction])
     mean_of = base.new_full((pixels,), 1.0 / pixels)
     share = aim.share(targets)

@@ -6,6 +6,9 @@ from .record import Record
 
 # Below this relative change of the loss, the picture will hardly differ from the plain one.
 _HARDLY = 0.03
+# The same for the change of a target's share of the attention.
+_HARDLY_SHARE = 0.005
+_NOTHING = {"latent_loss": "no update", "score_edit": "no edit", "output_mix": "not mixed"}
 # So many images get a column of their own; of larger batches the mean is shown.
 _MOST_COLUMNS = 4
 
@@ -14,7 +17,7 @@ def report(record: Record) -> str:
     """A readable account of the run: method and settings, where it was active, each target's loss, time, warnings."""
     if record.method is None:
         return "Nothing has been recorded yet. Connect the MODEL of Apply Attention Control to a sampler and run it."
-    sections = [_heading(record), _activity(record), _losses(record), _notes(record)]
+    sections = [_heading(record), _activity(record), _losses(record), _shares(record), _notes(record)]
     return "\n\n".join("\n".join(lines) for lines in sections if lines)
 
 
@@ -24,8 +27,12 @@ def headline(record: Record) -> str:
         return "nothing recorded yet"
     if record.mixes:
         return f"{record.method.title}: mixed in {_count(len(record.mixes), 'step')}"
+    edited = record.edited()
+    if edited:
+        before, after = (f"{float(shares.mean()):.1%}" for shares in (edited[0].before, edited[-1].after))
+        return f"{record.method.title}: {_count(len(edited), 'step')} edited, share of a target {before} → {after}"
     if not record.measured():
-        return f"{record.method.title}: no update"
+        return f"{record.method.title}: {_NOTHING[record.method.kind]}"
     before, after = overall_loss(record)
     return f"{record.method.title}: {_count(record.updates, 'update')}, loss {_number(before)} → {_number(after)}"
 
@@ -68,6 +75,11 @@ def _activity(record: Record) -> list[str]:
         first, last = record.mixes[0], record.mixes[-1]
         weights = zip(first.names, first.weights, last.weights, strict=True)
         lines += [f"  {name}: weight {_change(before, after)}" for name, before, after in weights]
+    if record.edits:
+        lines.append(
+            f"Edited in {len(record.edited())}{of_all} steps, between {start:.0%} and {end:.0%} of the run, "
+            "without further network calls."
+        )
     refined = [entry for entry in record.steps if entry.refined]
     if refined:
         each = ", ".join(f"{int(entry.updates.max())} updates at {entry.progress:.0%}" for entry in refined)
@@ -79,8 +91,8 @@ def _activity(record: Record) -> list[str]:
         )
     whole = f" of {record.run_seconds:.1f} s" if record.run_seconds else ""
     sampler = f" (sampler {record.sampler})" if record.sampler else ""
-    if record.mixes:
-        lines.append(f"Time{whole.removeprefix(' of')}{sampler}." if whole else f"Sampled{sampler}.")
+    if record.method.kind != "latent_loss":
+        lines.append(f"Time of the whole run: {record.run_seconds or 0:.1f} s{sampler}.")
     else:
         lines.append(f"Time spent on the updates: {record.seconds:.1f} s{whole}{sampler}.")
     return lines
@@ -107,9 +119,29 @@ def _losses(record: Record) -> list[str]:
     return ["Loss when the method began → when it ended (lower is better):", *_table(rows)]
 
 
+def _shares(record: Record) -> list[str]:
+    """Each edited step: its layers, and what share of the attention every target had and got."""
+    edited = record.edited()
+    if not edited:
+        return []
+    images = edited[0].before.shape[0]
+    mean = f", mean of {images} images" if images > 1 else ""
+    layers = list(dict.fromkeys(entry.layers for entry in edited))
+    rows = [["step", *edited[0].names]]
+    for entry in edited:
+        moved = zip(entry.before.mean(0).tolist(), entry.after.mean(0).tolist(), strict=True)
+        step = f"{entry.index + 1} ({entry.progress:.0%})" + (f" [{layers.index(entry.layers) + 1}]" if len(layers) > 1 else "")
+        rows.append([step, *(f"{before:.1%} → {after:.1%}" for before, after in moved)])
+    if len(layers) == 1:
+        named = [f"Edited layers, in every step: {', '.join(layers[0])}."]
+    else:
+        named = [f"Edited layers [{i}]: {', '.join(group)}." for i, group in enumerate(layers, start=1)]
+    return [*named, f"Each target's share of the attention, before → after the edit{mean}:", *_table(rows)]
+
+
 def _notes(record: Record) -> list[str]:
     notes = list(record.warnings)
-    for entry in [*record.steps, *record.mixes]:
+    for entry in (*record.steps, *record.edits, *record.mixes):
         notes += [f"At {entry.progress:.0%} of the run: {reason}." for reason in entry.skipped]
     if any(not entry.unconditional for entry in record.mixes):
         notes.append(
@@ -128,9 +160,7 @@ def _judgement(record: Record) -> list[str]:
         return ["The strength is 0, so the picture is the plain one."]
     if not record.method.applies(record.targets):
         return []  # the method's own warning says why
-    if record.mixes:
-        return []
-    if not record.steps:
+    if not record.acted:
         if record.interrupted:
             return []
         start, end = record.window
@@ -143,6 +173,10 @@ def _judgement(record: Record) -> list[str]:
             f"The method's window ({start:.0%} to {end:.0%}) holds none of this run's steps, so nothing was changed. "
             "Widen start and end; with a denoise below 1 the sampling begins late, so end must be later."
         ]
+    if record.method.kind == "output_mix":
+        return []
+    if record.method.kind == "score_edit":
+        return _judgement_of_edits(record)
     if not record.measured():
         return ["No loss could be computed in any step, so the picture is the plain one."]
     before, after = overall_loss(record)
@@ -152,6 +186,19 @@ def _judgement(record: Record) -> list[str]:
         return [
             "The loss hardly changed, so the picture will look much like the plain one. "
             "Raise the strength or the method's step size."
+        ]
+    return []
+
+
+def _judgement_of_edits(record: Record) -> list[str]:
+    edited = record.edited()
+    if not edited:
+        return ["No layer could be edited in any step, so the picture is the plain one."]
+    gained = [float((entry.after - entry.before).abs().max()) for entry in edited]
+    if max(gained) < _HARDLY_SHARE:
+        return [
+            "The targets' shares of the attention hardly changed, so the picture will look much like the plain one. "
+            "Raise the strength or the method's share."
         ]
     return []
 

@@ -36,7 +36,7 @@ def attach(
 
     `start` and `end` are the host's percent of the noise schedule; they narrow the method's own window. With strength 0
     or without objects the picture is bit-identical to the plain model's and only the maps are recorded. `layout` is for
-    methods that work in regions. Raises HostError for a model that the method cannot work with, core MethodError for targets it cannot.
+    methods that work in regions; without one they take the solver's. Raises HostError for a model that the method cannot work with, core MethodError for targets it cannot.
     """
     if start >= end:
         raise HostError(f"start_percent ({start:g}) must be smaller than end_percent ({end:g}); otherwise there is no step to act on.")
@@ -53,15 +53,13 @@ def attach(
 
 
 def _local_prompts(method: OutputMix, targets: Targets, layout: Layout | None) -> tuple:
-    """The encoded prompt of every placed object, encoded here once for all runs."""
-    if layout is None:
-        raise HostError(
-            f"{method.title} must know where each object goes: connect the layout of Predict Layout, Layout from Boxes or Layout from Masks to the layout input."
-        )
-    layout.check(targets)
+    """The encoded prompt of every placed object (without a layout, of every object), encoded here once for all runs."""
+    if layout is not None:
+        layout.check(targets)
     if targets.encode is None:
         raise HostError("These targets have no text encoder with them. Connect the targets output of Extract Targets.")
-    return tuple(targets.encode([method.local_prompt(placement.name) for placement in layout.placements]))
+    placed = [placement.name for placement in layout.placements] if layout is not None else [target.phrase for target in targets.objects]
+    return tuple(targets.encode([method.local_prompt(phrase) for phrase in placed]))
 
 
 def _resident_clone(model):

@@ -7,14 +7,16 @@ import comfy.patcher_extension
 import comfy.samplers
 import torch
 
-from ..core.layout import Layout
-from ..core.methods.base import LatentLoss, Method, OutputMix
+from ..core.editing import ScoreEditor
+from ..core.layout import Layout, solve
+from ..core.methods.base import LatentLoss, Method, OutputMix, ScoreEdit
 from ..core.mixing import OutputMixer
 from ..core.optimize import LatentOptimizer, StepLog
 from ..core.record import Record
 from ..core.resolution import choose_level
 from ..core.targets import Targets
 from .coordinates import Coordinates
+from .edits import LayerEdit, chain_of
 from .errors import HostError
 from .grad import HeldControl, differentiable
 from .mixes import LayerMixes
@@ -23,9 +25,11 @@ from .rows import Rows, controlled
 from .samplers import facts_of, name_of
 from .steps import StepClock
 from .tap import PassEnded, Recording, Tap
-from .unet import cross_attention_sites, last_site
+from .unet import cross_attention_sites, edited_sites, last_site
 
 KEY = "prompt_fidelity"
+# Pixels of the picture per latent pixel, in all models that can be patched.
+_PIXELS = 8
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,11 @@ class Plan:
         return self.acts and isinstance(self.method, LatentLoss)
 
     @property
+    def edits(self) -> bool:
+        """Whether attention scores are to be edited, which any pass of the network lets us do."""
+        return self.acts and isinstance(self.method, ScoreEdit)
+
+    @property
     def mixes(self) -> bool:
         """Whether attention outputs are to be mixed, which any pass of the network lets us do."""
         return self.acts and isinstance(self.method, OutputMix)
@@ -60,7 +69,9 @@ class Plan:
     def begin(self, sampler=None, sigmas=()) -> None:
         """Empties the record, and notes in it all that is known before a run (with a sampler) or when the node has run."""
         warnings = self.method.check(self.targets)
-        if self.mixes and self.layout is not None and not self.layout.placements:
+        if self.mixes and self.layout is None:
+            warnings.append("No layout is connected, so the objects go where the solver puts them. Connect Predict Layout to see and change their places.")
+        elif self.mixes and not self.layout.placements:
             warnings.append("The layout has a place for none of the objects, so the picture is left unchanged.")
         facts = facts_of(sampler) if sampler is not None else None
         if facts is not None and facts.support == "approximate" and self.moves:
@@ -78,7 +89,7 @@ class Plan:
 
 
 class Run:
-    """Moves the solver's latent at the start of each step in the window, or has its attention outputs mixed during the step,
+    """Moves the solver's latent at the start of each step in the window, or changes the attention inside the step's calls,
     and records the maps of every step."""
 
     def __init__(self, plan: Plan, guider, sampler, sigmas: torch.Tensor, latent_size: tuple[int, int]):
@@ -89,12 +100,19 @@ class Run:
         self.coordinates = Coordinates(guider.model_patcher.get_model_object("model_sampling"))
         options = (plan.strength, plan.start, plan.end)
         self.optimizer = LatentOptimizer(plan.method, plan.targets, *options, on_progress=self._progress, log=plan.record.steps) if plan.moves else None
-        self.mixer = OutputMixer(plan.method, plan.targets, plan.layout, *options, log=plan.record.mixes) if plan.mixes else None
+        self.editor = ScoreEditor(plan.method, plan.targets, *options, log=plan.record.edits) if plan.edits else None
+        layout = plan.layout if plan.layout is not None or not plan.mixes else solve(plan.targets, *(side * _PIXELS for side in reversed(latent_size)))
+        self.mixer = OutputMixer(plan.method, plan.targets, layout, *options, log=plan.record.mixes) if plan.mixes else None
         sites = cross_attention_sites(guider.model_patcher.model.diffusion_model)
         self.level = choose_level(plan.method.resolution, *latent_size, list(sites.values()))
         self.end_after = last_site(sites, self.level)
         rows = Rows(guider, plan.targets)
-        self.tap = Tap(rows)
+        if self.editor is None:
+            self.tap = Tap(rows)
+        else:
+            chain, applies = chain_of(guider.model_options)
+            chain.edits.append(LayerEdit(self.editor, rows, edited_sites(sites, self.level, plan.method.settings.layers)))
+            self.tap = Tap(rows, chain, applies)
         self.mixes = LayerMixes(self.mixer, rows, plan.local, guider.model_patcher.model.diffusion_model) if plan.mixes else None
         self.seconds = 0.0
         self._step = 0
@@ -111,7 +129,7 @@ class Run:
     def before_call(self, model, x: torch.Tensor, sigma: torch.Tensor, kwargs: dict) -> torch.Tensor:
         """Stands in for the solver's model: `model(x, sigma, **kwargs)`, preceded by the method's update where a step begins.
 
-        A mixture that begins with a step stays in force for all of the step's network calls.
+        A score edit or an output mix that begins with a step stays in force for all of the step's network calls.
         """
         if x.requires_grad:  # the gradient pass of another method that the model carries
             return model(x, sigma, **kwargs)
@@ -125,8 +143,9 @@ class Run:
         if updating:
             moved = self._moved(model, x, sigma, kwargs, progress, level)
             x = x.copy_(moved) if self.facts.carry == "latent" else moved
-        if self.mixer is not None:
-            self.mixer.begin(step, progress, level)
+        for inside in (self.editor, self.mixer):
+            if inside is not None:
+                inside.begin(step, progress, level)
         with self._recording(gradient=False) as recording:
             denoised = model(x, sigma, **kwargs)
         maps = self._of_prompt(recording)
@@ -138,8 +157,9 @@ class Run:
 
     def finish(self) -> None:
         """The run is over, in whichever way."""
-        if self.mixer is not None:
-            self.mixer.finish()
+        for inside in (self.editor, self.mixer):
+            if inside is not None:
+                inside.finish()
 
     def predict_noise(self, executor, x, timestep, model_options={}, seed=None):
         """The host's PREDICT_NOISE wrapper: a gradient pass runs the controlled conditioning alone and ends early."""

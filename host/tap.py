@@ -1,4 +1,5 @@
-"""Sees the cross-attention of the host's U-Net, records its maps, and can end the pass after the last of them.
+"""Sees the cross-attention of the host's U-Net, has its scores edited, records its maps, and can end the pass after the
+last of them.
 
 All of it is installed in the per-run copy of the model's options, so nothing outlives a run and other packs' patches
 stay in place: an attn2 patch announces each cross-attention, then either the attention override (chained to the one
@@ -11,6 +12,7 @@ import torch
 from comfy.ldm.modules.attention import attention_pytorch
 
 from ..core.attention import MapMean, fold_repeats, probabilities
+from .edits import EditChain
 from .rows import Rows
 from .unet import Site, level_at, split_heads
 
@@ -37,10 +39,17 @@ class Recording:
 
 
 class Tap:
-    """One run's ear on the network. Deaf unless `recording` is set."""
+    """One run's ear on the network. Deaf unless `recording` is set, or `edits` are to be applied.
 
-    def __init__(self, rows: Rows):
+    `edits` is the chain that the run's score edit is in, if it makes one; of all runs in the chain one `applies` it.
+    The gradient passes of other runs are not listened to, nor are they edited: a loss on the maps moves the latent
+    until the model's own attention is right, and would stop too soon if it saw what an edit makes of that attention.
+    """
+
+    def __init__(self, rows: Rows, edits: EditChain | None = None, applies: bool = False):
         self.rows = rows
+        self.edits = edits
+        self.applies = applies
         self.recording: Recording | None = None
         self._announced: tuple[dict, int] | None = None
 
@@ -60,9 +69,19 @@ class Tap:
 
     def _announce(self, n, context, value, extra_options: dict):
         """The host's attn2 patch, called right before a cross-attention projects its inputs: changes nothing."""
-        if self.recording is not None:
+        if self._listens(n):
             self._announced = (extra_options, context.shape[1])
         return n, context, value
+
+    def _listens(self, tensor: torch.Tensor) -> bool:
+        """Whether a pass is of interest, by a tensor in it."""
+        if self.recording is not None and self.recording.gradient:
+            return True
+        return (self.recording is not None or self._edits_now) and not tensor.requires_grad
+
+    @property
+    def _edits_now(self) -> bool:
+        return self.applies and self.edits.active
 
     def _take_announcement(self, keys: int) -> dict | None:
         """The options of the cross-attention just announced, unless this call is another attention (its keys differ)."""
@@ -71,17 +90,18 @@ class Tap:
 
     def _override(self, previous: Callable | None) -> Callable:
         def attend(func, q, k, v, heads, *args, **kwargs):
-            recording = self.recording
-            if recording is None:
+            if not self._listens(q):
                 return previous(func, q, k, v, heads, *args, **kwargs) if previous else func(q, k, v, heads, *args, **kwargs)
-            if recording.gradient:
-                # The artist's kernel (sage, flash, sub-quadratic) may have no backward pass: PyTorch's own has.
-                func = attention_pytorch
             options = None if kwargs.get("skip_reshape") else self._take_announcement(k.shape[1])
+            if self.recording is None or not self.recording.gradient:
+                out = previous(func, q, k, v, heads, *args, **kwargs) if previous else func(q, k, v, heads, *args, **kwargs)
+                return out if options is None else self._finished(out, q, k, v, heads, options)
+            # The artist's kernel (sage, flash, sub-quadratic) may have no backward pass: PyTorch's own has.
+            func = attention_pytorch
             probs = None if options is None else self._record(q, k, heads, options, kwargs.get("mask", args[0] if args else None))
             if previous is not None:
                 return previous(func, q, k, v, heads, *args, **kwargs)
-            if probs is not None and recording.gradient:
+            if probs is not None:
                 # The probabilities are there and saved for backward already; a second, fused attention would save more.
                 out = torch.matmul(probs.to(v.dtype), split_heads(v, heads))
                 return out.transpose(1, 2).flatten(2)
@@ -90,15 +110,27 @@ class Tap:
         return attend
 
     def _wrapped(self, patch: Callable) -> Callable:
-        """Another pack's replacement of a cross-attention, seen from outside: its queries and keys are recorded, its result kept."""
+        """Another pack's replacement of a cross-attention, seen from outside: what it gives is kept, edits are added to it."""
 
         def replaced(q, k, v, extra_options: dict):
-            if self.recording is not None:
-                self._announced = None
-                self._record(q, k, extra_options["n_heads"], extra_options, None)
-            return patch(q, k, v, extra_options)
+            if not self._listens(q):
+                return patch(q, k, v, extra_options)
+            self._announced = None
+            heads = extra_options["n_heads"]
+            if self.recording is not None and self.recording.gradient:
+                self._record(q, k, heads, extra_options, None)
+                return patch(q, k, v, extra_options)
+            return self._finished(patch(q, k, v, extra_options), q, k, v, heads, extra_options)
 
         return replaced
+
+    def _finished(self, out, q, k, v, heads: int, options: dict) -> torch.Tensor:
+        """A layer's output with the edits applied; its maps are recorded as they are after the edits."""
+        if self._edits_now:
+            out = self.edits.applied(out, q, k, v, heads, options)
+        if self.recording is not None:
+            self._record(q, k, heads, options, None)
+        return out
 
     def _record(self, q, k, heads: int, options: dict, mask) -> torch.Tensor | None:
         """Adds this layer's map if it is wanted; returns its probabilities [rows, heads, pixels, keys] in a gradient pass."""
@@ -116,9 +148,16 @@ class Tap:
                 # Guidance packs (PAG, SAG) run the same rows once more, perturbed: only the first pass counts.
                 rows_q, rows_k = self.rows.select(q, options), self.rows.select(k, options)
                 if rows_q is not None:
-                    mine = probabilities(split_heads(rows_q, heads), split_heads(rows_k, heads), mask=None)
+                    mine = self._edited(options)
+                    if mine is None:
+                        mine = probabilities(split_heads(rows_q, heads), split_heads(rows_k, heads), mask=None)
                     recording.maps.add(fold_repeats(mine, recording.tokens), h, w)
                     recording.seen.add(uuid_and_site)
         if recording.end_after == site and recording.seen:
             raise PassEnded
         return probs
+
+    def _edited(self, options: dict) -> torch.Tensor | None:
+        """The probabilities that the layer's first controlled rows attend with, if this run's chain has just edited them."""
+        edits_it = self.edits is not None and self.edits.active
+        return self.edits.final.get(self.rows.chunks(options)[0]) if edits_it else None

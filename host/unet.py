@@ -1,12 +1,14 @@
 """The host's U-Net: where its cross-attentions are and at which resolution they work."""
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 
 import torch
 from comfy.ldm.modules.attention import BasicTransformerBlock, SpatialTransformer
 from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample, Upsample
 
+from ..core.resolution import chosen_layers
 from .errors import HostError
 
 
@@ -22,6 +24,9 @@ class Site:
     def of(cls, options: dict) -> "Site":
         """The layer that the host's `extra_options` of a patch speak of."""
         return cls(*options["block"], options["block_index"])
+
+    def __str__(self) -> str:
+        return f"{self.block} {self.number}.{self.index}"
 
 
 def level_at(options: dict) -> int:
@@ -61,6 +66,13 @@ def cross_attention_sites(diffusion_model: torch.nn.Module) -> dict[Site, int]:
             "Prompt Fidelity works with Stable Diffusion 1.x, 2.x, SDXL and models built like them; connect such a checkpoint."
         )
     return sites
+
+
+def edited_sites(sites: dict[Site, int], level: int, layers: str) -> frozenset[Site]:
+    """The layers at `level` that an edit with `layers` (one of core.resolution.LAYERS) takes from every block."""
+    at_level = [site for site, at in sites.items() if at == level]
+    depths = Counter((site.block, site.number) for site in at_level)
+    return frozenset(site for site in at_level if site.index in chosen_layers(layers, depths[site.block, site.number]))
 
 
 def last_site(sites: dict[Site, int], level: int) -> Site:

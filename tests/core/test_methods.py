@@ -4,14 +4,15 @@ import pytest
 import torch
 from prompt_fidelity.core.attention import smooth
 from prompt_fidelity.core.losses import cosine_matrix
-from prompt_fidelity.core.methods import METHODS, MethodError
+from prompt_fidelity.core.methods import METHODS, LatentLoss, MethodError, OutputMix, ScoreEdit
 from prompt_fidelity.core.methods.attend_and_excite import AttendAndExcite, AttendAndExciteSettings
 from prompt_fidelity.core.methods.t_sam import TSAM, TSAMSettings, cosine_terms
 from prompt_fidelity.core.targets import Target
 from torch.nn.functional import cosine_similarity
 from toy import OBJECTS, PROMPT, ToyNetwork, latents, make_targets
 
-ALL = [(name, preset) for name, method in METHODS.items() for preset in method.PRESETS]
+LATENT = {name: method for name, method in METHODS.items() if issubclass(method, LatentLoss)}
+ALL = [(name, preset) for name, method in LATENT.items() for preset in method.PRESETS]
 
 
 def maps_of(batch=1, h=16, w=16, tokens=77, dtype=torch.float32):
@@ -21,13 +22,15 @@ def maps_of(batch=1, h=16, w=16, tokens=77, dtype=torch.float32):
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_describes_itself(name):
     method = METHODS[name]()
-    assert (method.name, method.kind) == (name, "latent_loss")
+    assert method.name == name
+    kinds = {"latent_loss": LatentLoss, "score_edit": ScoreEdit, "output_mix": OutputMix}
+    assert isinstance(method, kinds[method.kind])
     assert method.title and method.paper.count(".") == 1
     assert method.preset == next(iter(method.PRESETS))
-    assert type(method)(replace(method.settings, step_size=1.23)).preset == "custom"
+    assert type(method)(replace(method.settings, end=0.123)).preset == "custom"
     for field in fields(method.settings):
         assert len(field.metadata["tooltip"]) > 20
-    assert "step size" in method.settings_text()
+    assert "end 0.5" in type(method)(replace(method.settings, end=0.5)).settings_text()
 
 
 @pytest.mark.parametrize(("name", "preset"), ALL)

@@ -6,12 +6,14 @@ from dataclasses import replace
 import comfy.sample
 import comfy.samplers
 import torch
-from prompt_fidelity.core.methods import METHODS
+from prompt_fidelity.core.methods import METHODS, LatentLoss
 from prompt_fidelity.host.install import attach
 from prompt_fidelity.host.random_models import load_random_model
 from prompt_fidelity.host.text import encode_with_targets
 
 FAMILIES = ("sd1", "sd2", "sdxl")
+# Methods whose gradients move the latent; the others act inside the attention.
+LATENT_METHODS = [name for name, method in METHODS.items() if issubclass(method, LatentLoss)]
 PROMPT = "a black car and a white clock"
 # One update a step and no refinement: quick, and as many updates as steps.
 ONE_A_STEP = {"refine_steps": 0}
@@ -50,9 +52,10 @@ def sample(
 
 
 def patched(family: str = "sd1", method: str = "attend_and_excite", *, model=None, targets=None, settings=None, **options):
-    """(model with the method attached, record). `settings` are changes to the method's defaults."""
+    """(model with the method attached, record). `settings` are changes to the method's defaults, of those that it has."""
     chosen = METHODS[method]()
-    chosen = type(chosen)(replace(chosen.settings, **(settings or {})))
+    changes = {name: value for name, value in (settings or {}).items() if hasattr(chosen.settings, name)}
+    chosen = type(chosen)(replace(chosen.settings, **changes))
     with torch.inference_mode():
         return attach(models(family)[0] if model is None else model, chosen, encoded(family)[1] if targets is None else targets, **options)
 

@@ -1,6 +1,7 @@
 """The nodes as a contract: workflows store widget values by position, so ids, names and order only ever grow."""
 
 import asyncio
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -19,11 +20,22 @@ ROOT = Path(__file__).resolve().parents[2]
 CONTRACT = {
     "FidelityExtractTargets": (["clip", "text", "words"], ["CONDITIONING", "FIDELITY_TARGETS", "STRING"]),
     "FidelitySelectMethod": (["method"], ["FIDELITY_METHOD"]),
-    "FidelityApply": (["model", "method", "targets", "strength", "start_percent", "end_percent"], ["MODEL", "FIDELITY_RECORD"]),
+    "FidelityApply": (["model", "method", "targets", "strength", "start_percent", "end_percent", "layout"], ["MODEL", "FIDELITY_RECORD"]),
     "FidelityViewMaps": (["record", "targets", "image", "attributes"], ["IMAGE", "MASK", "IMAGE", "STRING"]),
+    "FidelityPredictLayout": (
+        ["targets", "width", "height", "predictor", "seed", "model", "conditioning"],
+        ["FIDELITY_LAYOUT", "IMAGE", "BOUNDING_BOX", "ARRAY"],
+    ),
+    "FidelityLayoutFromBoxes": (["targets", "width", "height", "boxes", "json", "image"], ["FIDELITY_LAYOUT", "IMAGE"]),
+    "FidelityLayoutFromMasks": (["targets", "masks", "objects", "image"], ["FIDELITY_LAYOUT", "IMAGE"]),
     "FidelityLoadDemoModel": ([], ["MODEL", "CLIP", "VAE"]),
 }
-PRESETS = {"t_sam": ["repo", "paper", "paper-free"], "attend_and_excite": ["published"]}
+PRESETS = {
+    "t_sam": ["repo", "paper", "paper-free"],
+    "attend_and_excite": ["published"],
+    "attention_regulation": ["default", "published"],
+    "space_time": ["paper", "repo"],
+}
 
 
 def test_the_extension_offers_every_node():
@@ -69,11 +81,15 @@ def test_custom_settings_start_from_the_first_preset_and_can_be_changed(name):
     values = {widget.id: widget.default for widget in custom.inputs}
     (same,) = FidelitySelectMethod.execute({"method": name, "preset": {"preset": "custom", **values}}).args
     assert same.settings == METHODS[name]().settings
-    values |= {"step_size": 7.0, "refine_at": "0.1; 0.3"}
+    values |= {"end": 0.37, "refine_at": "0.1; 0.3"}
     (changed,) = FidelitySelectMethod.execute({"method": name, "preset": {"preset": "custom", **values}}).args
-    assert changed.preset == "custom" and changed.settings.step_size == 7.0 and changed.settings.refine_at == (0.1, 0.3)
-    with pytest.raises(ValueError, match="refine at.*numbers"):
-        FidelitySelectMethod.execute({"method": name, "preset": {"preset": "custom", **values, "refine_at": "early"}})
+    assert changed.preset == "custom" and changed.settings.end == 0.37
+    lists = [setting.name for setting in fields(same.settings) if isinstance(getattr(same.settings, setting.name), tuple)]
+    for setting in lists:
+        (changed,) = FidelitySelectMethod.execute({"method": name, "preset": {"preset": "custom", **values, setting: "0.1; 0.3"}}).args
+        assert getattr(changed.settings, setting) == (0.1, 0.3)
+        with pytest.raises(ValueError, match=f"{setting.replace('_', ' ')}.*numbers"):
+            FidelitySelectMethod.execute({"method": name, "preset": {"preset": "custom", **values, setting: "early"}})
 
 
 def test_the_chain_from_prompt_to_report():

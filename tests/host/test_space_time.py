@@ -1,5 +1,7 @@
 """Space-Time Attention in real sampling runs of the host."""
 
+from dataclasses import replace
+
 import comfy.patcher_extension
 import comfy.samplers
 import pytest
@@ -195,8 +197,8 @@ def test_goes_together_with_a_latent_loss(first):
 def test_what_is_missing_is_said():
     targets = encoded("sd1")[1]
     model = models("sd1")[0]
-    with pytest.raises(HostError, match="connect the layout of Predict Layout"):
-        attach(model, SpaceTime(), targets)
+    with pytest.raises(HostError, match="Connect the targets output of Extract Targets"):
+        attach(model, SpaceTime(), replace(targets, encode=None))
     other = encoded("sd1", "a dog")[1]
     with pytest.raises(ValueError, match='"dog", which these targets do not hold'):
         attach(model, SpaceTime(), targets, layout=solve(other, 64, 64))
@@ -204,6 +206,14 @@ def test_what_is_missing_is_said():
         patched_, record = attach(model, SpaceTime(), targets, layout=Layout((), 64, 64))
     assert "a place for none of the objects" in record.warnings[0]
     assert torch.equal(sample(patched_), sample(model))
+
+
+def test_without_a_layout_the_solver_places_every_object():
+    with torch.inference_mode():
+        controlled, record = attach(models("sd1")[0], SpaceTime(), encoded("sd1")[1])
+    expected, _ = mixing(layout=solve(encoded("sd1")[1], 192, 128))
+    assert torch.equal(sample(controlled, size=(1, 4, 16, 24)), sample(expected, size=(1, 4, 16, 24)))
+    assert "Connect Predict Layout" in record.warnings[0]
 
 
 def test_other_methods_take_a_layout_and_leave_it():

@@ -12,6 +12,8 @@ def widget(field: Field, default):
         return io.Combo.Input(field.name, options=list(about["options"]), default=default, tooltip=tooltip)
     if isinstance(default, bool):
         return io.Boolean.Input(field.name, default=default, tooltip=tooltip)
+    if isinstance(default, str):
+        return io.String.Input(field.name, default=default, tooltip=tooltip)
     if isinstance(default, tuple):
         return io.String.Input(field.name, default=", ".join(f"{value:g}" for value in default), tooltip=tooltip)
     kind = io.Int if isinstance(default, int) else io.Float

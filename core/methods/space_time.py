@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..attention import wide
+from ..errors import MethodError
 from ..layout.boxes import Layout
 from ..layout.regions import PLACES, SHAPES, regions
 from ..prompt.lexicon import singular
@@ -45,6 +46,7 @@ class SpaceTimeSettings:
     values: tuple[float, ...] = setting((1.0,), "For the curve list: shares of the weight, one after the other from start to end.")
     start: float = setting(0.0, "Where in the run the mixing begins: 0 is pure noise.", minimum=0.0, maximum=1.0, step=0.01)
     end: float = setting(1.0, "Where in the run the mixing stops.", minimum=0.0, maximum=1.0, step=0.01)
+    local: str = setting("a photo of {}", "The prompt of an object alone; {} stands for the object with its attributes.")
     region: str = setting(
         "layout",
         "layout: the mask where the layout has one, else the box. box: always the box. disc: a disc in the middle of the box (published).",
@@ -89,6 +91,11 @@ class SpaceTime(OutputMix):
                 "Space-Time Attention found no object in the prompt, so the picture is left unchanged. "
                 "Name the objects in the list of words of Extract Targets."
             ]
+        if "{}" not in self.settings.local:
+            raise MethodError(
+                f'The prompt for an object alone, "{self.settings.local}", has no place for the object. '
+                "Write {} where its name goes, such as: a photo of {}"
+            )
         return []
 
     @property
@@ -96,7 +103,7 @@ class SpaceTime(OutputMix):
         return self.settings.rule == "published"
 
     def local_prompt(self, phrase: str) -> str:
-        return f"a photo of {with_article(phrase)}"
+        return self.settings.local.replace("{}", with_article(phrase))
 
     def regions(self, layout: Layout, h: int, w: int) -> Tensor:
         s = self.settings

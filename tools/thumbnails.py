@@ -2,7 +2,7 @@
 
     python3 dev.py run tools/thumbnails.py [NAME ...]
 
-Above the picture drawn plainly and the one drawn with the method, below where the model looked for the prompt's objects.
+Above the picture drawn plainly and the one drawn with the method, below where the model looked for the objects.
 Prompt, seeds and all settings are those in the workflow's file, so what is shown is what the artist gets.
 """
 
@@ -22,16 +22,18 @@ load_pack()
 import nodes as host  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
-from PIL import Image  # noqa: E402
+from PIL import Image, ImageOps  # noqa: E402
 from prompt_fidelity.core import render  # noqa: E402
+from prompt_fidelity.core.drawing import PAPER  # noqa: E402
 from prompt_fidelity.core.methods import METHODS  # noqa: E402
 from prompt_fidelity.nodes.apply import FidelityApply  # noqa: E402
 from prompt_fidelity.nodes.demo import FidelityLoadDemoModel  # noqa: E402
 from prompt_fidelity.nodes.maps import FidelityViewMaps  # noqa: E402
 from prompt_fidelity.nodes.targets import FidelityExtractTargets  # noqa: E402
+from torch.nn.functional import interpolate  # noqa: E402
 
-WIDTH = 512
-CELL = 256  # height of each picture, before the whole sheet is brought to WIDTH
+SIDE = 512  # square, as the template browser shows them
+CELL = 256  # height of each picture, before the whole sheet is brought to SIDE
 
 
 def widgets(workflow: dict, kind: str) -> list:
@@ -49,7 +51,7 @@ def draw(model, vae, positive, negative, workflow: dict) -> torch.Tensor:
 
 
 def thumbnail(workflow: dict) -> Image.Image:
-    """Two pictures and two maps as one sheet, WIDTH pixels wide."""
+    """Two pictures and two maps on one square sheet."""
     name, preset = widgets(workflow, "FidelitySelectMethod")
     method = METHODS[name](METHODS[name].PRESETS[preset])
     model, clip, vae = FidelityLoadDemoModel.execute().args
@@ -60,7 +62,8 @@ def thumbnail(workflow: dict) -> Image.Image:
     plain = draw(model, vae, positive, negative, workflow)
     controlled = draw(patched, vae, positive, negative, workflow)
     names, maps = record.maps.shown(targets)
-    large = torch.nn.functional.interpolate(controlled.movedim(-1, 1), size=(CELL, CELL), mode="bicubic").movedim(1, -1).clamp(0, 1)
+    # Enlarged first: the names on the maps of a 128-pixel picture could not be read.
+    large = interpolate(controlled.movedim(-1, 1), size=(CELL, CELL), mode="bicubic").movedim(1, -1).clamp(0, 1)
     overlays = render.overlays(large, maps, names)
     sheet = render.side_by_side(
         [
@@ -70,7 +73,7 @@ def thumbnail(workflow: dict) -> Image.Image:
         height=CELL,
     )
     picture = Image.fromarray((sheet[0] * 255).round().clamp(0, 255).numpy().astype(np.uint8))
-    return picture.resize((WIDTH, round(picture.height * WIDTH / picture.width)), Image.Resampling.LANCZOS)
+    return ImageOps.pad(picture, (SIDE, SIDE), Image.Resampling.LANCZOS, color=PAPER)
 
 
 def main() -> None:

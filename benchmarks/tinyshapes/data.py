@@ -125,9 +125,10 @@ def place(rng: np.random.Generator, names: list[tuple[str, str]]) -> list[Shape]
             return shapes
 
 
-def sample_names(rng: np.random.Generator, count: int) -> list[tuple[str, str]]:
-    """`count` (noun, colour) pairs, all nouns and all colours different."""
-    nouns = rng.permutation(list(NOUNS))[:count]
+def sample_names(rng: np.random.Generator, count: int, often: tuple[str, ...] = ()) -> list[tuple[str, str]]:
+    """`count` (noun, colour) pairs, all nouns and all colours different; the nouns in `often` come three times as often."""
+    weights = np.array([3.0 if noun in often else 1.0 for noun in NOUNS])
+    nouns = rng.choice(list(NOUNS), count, replace=False, p=weights / weights.sum())
     colours = rng.permutation(list(COLOURS))[:count]
     return [(str(noun), str(colour)) for noun, colour in zip(nouns, colours)]
 
@@ -146,14 +147,16 @@ def relation_between(a: Shape, b: Shape) -> str:
     return "above" if dy < 0 else "below"
 
 
-def sample(rng: np.random.Generator, counts: tuple[float, ...], relations: float) -> tuple[list[Shape], str]:
+def sample(
+    rng: np.random.Generator, counts: tuple[float, ...], relations: float, often: tuple[str, ...] = ()
+) -> tuple[list[Shape], str]:
     """One training example: shapes and a true caption.
 
     `counts` are the shares of pictures with one, two, three objects; `relations` is the share of the two-object captions
-    that say where the objects are instead of "and".
+    that say where the objects are instead of "and"; `often` names nouns to draw more often.
     """
     count = 1 + int(rng.choice(len(counts), p=counts))
-    names = sample_names(rng, count)
+    names = sample_names(rng, count, often)
     shapes = place(rng, names)
     if count == 2 and rng.random() < relations:
         return shapes, f"{shapes[0].name} {relation_between(*shapes)} {shapes[1].name}"

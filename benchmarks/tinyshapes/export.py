@@ -58,13 +58,13 @@ def main() -> None:
     save_file(stored_names(state["averaged"], state["vocabulary"]), args.assets / "tinyshapes.safetensors")
     (args.assets / "tinyshapes.safetensors").chmod(0o644)  # save_file makes it readable by its owner only
     shutil.copyfile(args.checkpoint.parent / "log.csv", args.assets / "tinyshapes.log.csv")
-    recipe = {key: value for key, value in state["arguments"].items() if key not in ("output", "resume", "threads", "save_every")}
+    phases = state["phases"]
     card = {
         "what": "TinyShapes: a text-to-image latent diffusion model of coloured shapes, trained from scratch by benchmarks/tinyshapes/train.py",
-        "seed": int(recipe["seed"]),
+        "seed": int(phases[0]["seed"]),
         "trained_steps": state["step"],
-        "trained_samples": state["step"] * int(recipe["batch"]),
-        "recipe": recipe,
+        "trained_samples": state["step"] * int(phases[0]["batch"]),
+        "recipe": phases,
         "auxiliary_loss": None,
         "vocabulary": {"nouns": list(data.NOUNS), "colours": list(data.COLOURS), "relations": list(data.RELATIONS)},
         "unet": UNET_CONFIG,

@@ -35,7 +35,7 @@ from prompt_fidelity.host.mean_vae import pictures_to_latents  # noqa: E402
 log = logging.getLogger("tinyshapes")
 OUTPUT = ROOT / "output" / "tinyshapes"
 DRAWN = 64  # pixels per side of the pictures drawn for training: their block means are those of 128
-RECIPE = ("steps", "batch", "lr", "warmup", "cooldown", "counts", "relations", "empty", "high_noise", "noisy_from", "ema", "seed")
+RECIPE = ("steps", "batch", "lr", "warmup", "cooldown", "counts", "often", "relations", "empty", "high_noise", "noisy_from", "ema", "seed")
 FIELDS = ("step", "samples", "seconds", "lr", "loss")
 
 
@@ -47,6 +47,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--warmup", type=int, default=200, help="steps over which the learning rate rises")
     parser.add_argument("--cooldown", type=float, default=0.4, help="share of the steps, at the end, over which it falls (cosine)")
     parser.add_argument("--counts", type=float, nargs=3, default=(0.4, 0.4, 0.2), help="shares of pictures with 1, 2, 3 objects")
+    parser.add_argument("--often", nargs="*", default=(), help="nouns to draw three times as often, while they are still confused")
     parser.add_argument("--relations", type=float, default=0.2, help="share of two-object captions that say where things are")
     parser.add_argument("--empty", type=float, default=0.1, help="share of captions left empty, for guidance")
     parser.add_argument("--high-noise", type=float, default=0.7, help="share of times drawn from --noisy-from on, where text decides")
@@ -84,7 +85,7 @@ def batch_of(step: int, args: argparse.Namespace, tokenizer, words: list[int]) -
     rng = np.random.default_rng([args.seed, step])
     pictures, captions = [], []
     for _ in range(args.batch):
-        shapes, caption = data.sample(rng, tuple(args.counts), args.relations)
+        shapes, caption = data.sample(rng, tuple(args.counts), args.relations, tuple(args.often))
         tint = rng.normal(0.0, 0.03, (len(shapes), 3)).astype(np.float32)
         pictures.append(data.render(shapes, DRAWN, data.GROUND + float(rng.uniform(-0.06, 0.06)), tint))
         captions.append("" if rng.random() < args.empty else caption)
@@ -127,10 +128,10 @@ def main() -> None:
         optimizer.load_state_dict(state["optimizer"])
         averaged, first, seconds, phases = state["averaged"], state["step"], state["seconds"], state["phases"]
     phases.append({"from_step": first, **{key: str(value) for key, value in vars(args).items() if key in RECIPE}})
-    with open(table, "a" if args.resume else "w", newline="") as file:
+    logged = [row for row in csv.reader(table.open()) if row[0].isdigit() and int(row[0]) <= first] if args.resume else []
+    with open(table, "w", newline="") as file:
         writer = csv.writer(file)
-        if not args.resume:
-            writer.writerow(FIELDS)
+        writer.writerows([FIELDS, *logged])  # without what came after the checkpoint: it is done again
         levels = model.noise_schedule().to(device)
         recent: list[float] = []
         started = time.monotonic() - seconds

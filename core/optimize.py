@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import count
 
 import torch
 from torch import Tensor
 
 from .attention import wide
-from .losses import Losses
-from .methods.base import LatentLoss
+from .losses import Losses, weighted
+from .methods.base import LatentLoss, Method
+from .schedule import Schedule
 from .targets import Targets
 
 log = logging.getLogger("prompt_fidelity")
@@ -82,11 +84,15 @@ class LatentOptimizer:
     after every update, and may raise to interrupt. `log` receives one finished StepLog per step (the caller's list, or
     a new one); `warnings` holds what the artist should know before the run. Raises MethodError if the targets lack
     what the method needs.
+
+    A combination is moved by all its parts at once: an update is Σ weight · step size · gradient over those whose window
+    holds the step, from one backward pass. A refinement is each part's own affair: only the parts whose point fires and
+    whose loss is not low enough yet take part in it.
     """
 
     def __init__(
         self,
-        method: LatentLoss,
+        method: Method,
         targets: Targets,
         strength: float = 1.0,
         start: float = 0.0,
@@ -96,17 +102,18 @@ class LatentOptimizer:
     ) -> None:
         self.method = method
         self.targets = targets
-        self.strength = strength
-        self.schedule = method.schedule.narrowed(start, end)
         self.on_progress = on_progress
         self.log: list[StepLog] = [] if log is None else log
         self.warnings: list[str] = list(method.check(targets)) if strength > 0 else []
-        self._applies = strength > 0 and method.applies(targets)
-        self._refined: int | None = None  # the last refinement point that fired
+        self._parts = [
+            _RunningPart(part.method, part.weight * strength, part.method.schedule.narrowed(start, end))
+            for part in method.parts
+            if isinstance(part.method, LatentLoss) and part.weight * strength > 0 and part.method.applies(targets)
+        ]
 
     def wants(self, progress: float) -> bool:
         """Whether the step at `progress` gets an update; if not, no network call need be made for it."""
-        return self._applies and self.schedule.active(progress)
+        return any(part.schedule.active(progress) for part in self._parts)
 
     def step(self, x: Tensor, progress: float, factor: float, evaluate: Evaluate, sigma: float | None = None) -> Tensor:
         """The latent [B, ...] after this step's updates, detached, in its own dtype; `x` itself is not changed.
@@ -118,62 +125,68 @@ class LatentOptimizer:
 
         Whatever `evaluate` or `on_progress` raises passes through; the optimizer is then as it was before the call.
         """
-        if not self._applies:
+        if not self.wants(progress):
             return x
         with torch.inference_mode(False), torch.enable_grad():
             return self._step(x, progress, factor, evaluate, sigma)
 
     def _step(self, x: Tensor, progress: float, factor: float, evaluate: Evaluate, sigma: float | None) -> Tensor:
-        size = self.schedule.size_at(progress) * self.strength
-        point = self.schedule.refinement_due(progress, self._refined)
+        turns = [_Turn(part, progress, x) for part in self._parts if part.schedule.active(progress)]
+        point = next((turn.point for turn in turns if turn.point is not None), None)
+        size = sum(turn.size for turn in turns)
         entry = StepLog(len(self.log), progress, sigma, size, point, updates=torch.zeros(x.shape[0], dtype=torch.int32))
         begin = wide(x.detach()).clone()
         here = begin
-        refining = torch.full((x.shape[0],), point is not None, device=x.device)
-        previous = None
-        for iteration in range(self.schedule.refine_steps + 1):
-            losses, gradient = self._evaluate(here, evaluate, entry)
-            if losses is None:
+        for iteration in count():
+            leaf = here.detach().requires_grad_()
+            maps = self._maps(leaf, evaluate)
+            if maps is None:
                 entry.skip(NO_MAP)
                 break
-            usable = _usable(losses.per_image, gradient, entry)
-            if point is not None:
-                tested = previous if self.schedule.tests_late and previous is not None else losses
-                satisfied = self.method.satisfied(tested, point, iteration, self.targets)
-                # An image that cannot move now never will: its latent, and so its loss, stays what it is.
-                refining = refining & ~satisfied & usable & (iteration < self.schedule.refine_steps)
-            closing = not bool(refining.any())
+            self._judge(maps, turns, iteration, entry)
+            closing = not any(bool(turn.refining.any()) for turn in turns)
             # While some images are refined, those that are done wait for the step's closing update, common to all.
-            moving = usable if closing else refining
-            here = torch.where(_like(moving, here), here - size * factor * gradient, here)
+            moving, update = _update(turns, closing, leaf, entry)
+            here = torch.where(_like(moving, here), here - factor * update, here)
             entry.updates += moving.cpu().int()
             entry.moved = _relative_change(begin, here)
             if self.on_progress is not None and bool(moving.any()):
                 self.on_progress(entry)
             if closing:
                 break
-            previous = losses
-        self._finish(entry)
+        self._finish(entry, turns)
         return here.detach().to(x.dtype)
 
-    def _evaluate(self, here: Tensor, evaluate: Evaluate, entry: StepLog) -> tuple[Losses | None, Tensor | None]:
-        """Losses of every image (detached) and the gradient of their sum, [B, ...]; (None, None) without a map."""
-        leaf = here.detach().requires_grad_()
+    def _maps(self, leaf: Tensor, evaluate: Evaluate) -> Tensor | None:
         maps = evaluate(leaf)
         if maps is None:
-            return None, None
+            return None
         if not maps.requires_grad:
             raise RuntimeError("the attention maps are detached from the latent: the network ran without gradients")
-        losses = self.method.loss(wide(maps), self.targets)
-        # Each image's loss depends on its own latent alone, so the gradient of the sum is every image's own gradient.
-        gradient = torch.autograd.grad(losses.per_image.sum(), leaf)[0]
-        losses = Losses(losses.per_image.detach(), losses.per_target.detach(), losses.names)
-        entry.observe(losses)
-        return losses, gradient
+        return wide(maps)
 
-    def _finish(self, entry: StepLog) -> None:
-        if entry.refinement is not None and entry.evaluations:
-            self._refined = entry.refinement
+    def _judge(self, maps: Tensor, turns: list[_Turn], iteration: int, entry: StepLog) -> None:
+        """Compute every part's loss of these maps, those of the parts at rest for the log alone."""
+        at_work = {turn.part: turn for turn in turns}
+        seen = []
+        for part in self._parts:
+            losses = part.method.loss(maps if part in at_work else maps.detach(), self.targets)
+            if part in at_work:
+                at_work[part].judge(losses, iteration, self.targets, entry)
+            seen.append(losses)
+        entry.observe(self._together(seen))
+
+    def _together(self, seen: list[Losses]) -> Losses:
+        """The parts' losses as one, each counted by its share in the pull, so that the total can be compared over steps."""
+        pulls = [part.weight * part.schedule.step_size for part in self._parts]
+        whole = sum(pulls)
+        shares = [pull / whole if whole else 1 / len(pulls) for pull in pulls]
+        return weighted(seen, shares, [part.method.title for part in self._parts])
+
+    def _finish(self, entry: StepLog, turns: list[_Turn]) -> None:
+        if entry.evaluations:
+            for turn in turns:
+                turn.part.refined = turn.part.refined if turn.point is None else turn.point
         for reason in entry.skipped:
             log.warning("%s at %.0f %% of the run: %s", self.method.title, entry.progress * 100, reason)
         self.log.append(entry)
@@ -182,16 +195,63 @@ class LatentOptimizer:
         """Note the loss that the last step ended at, from maps [B, h, w, tokens] of the network call after it."""
         if self.log and self.log[-1].totals:
             with torch.no_grad():
-                losses = self.method.loss(wide(maps.detach()), self.targets)
+                maps = wide(maps.detach())
+                losses = self._together([part.method.loss(maps, self.targets) for part in self._parts])
             self.log[-1].after, self.log[-1].total_after = _small(losses.per_target), _small(losses.per_image)
 
 
-def _usable(per_image: Tensor, gradient: Tensor, entry: StepLog) -> Tensor:
-    """bool [B]: images whose loss and gradient are finite and whose loss is not zero; the others are noted."""
-    finite = per_image.isfinite() & gradient.flatten(1).isfinite().all(dim=1)
-    for image in (~finite).nonzero().flatten().tolist():
+@dataclass(eq=False)
+class _RunningPart:
+    """A part of the method in this run: its schedule within the run's window, and the last refinement point that fired."""
+
+    method: LatentLoss
+    weight: float
+    schedule: Schedule
+    refined: int | None = None
+
+
+class _Turn:
+    """A part's share in the updates of one step."""
+
+    def __init__(self, part: _RunningPart, progress: float, x: Tensor) -> None:
+        self.part = part
+        self.size = part.schedule.size_at(progress) * part.weight
+        self.point = part.schedule.refinement_due(progress, part.refined)
+        everyone = torch.ones(x.shape[0], dtype=torch.bool, device=x.device)
+        self.refining = everyone & (self.point is not None)  # bool [B]: images that this part has not done with
+        self.usable = everyone  # bool [B]: images whose loss is a finite number, and not zero
+        self.losses: Losses | None = None
+
+    def judge(self, losses: Losses, iteration: int, targets: Targets, entry: StepLog) -> None:
+        """Take in the losses of the latent as it is now, and decide which images this part refines further."""
+        previous, self.losses = self.losses, losses
+        per_image = losses.per_image.detach()
+        _note_images(~per_image.isfinite(), entry)
+        self.usable = per_image.isfinite() & (per_image != 0)
+        if self.point is not None:
+            tested = previous if self.part.schedule.tests_late and previous is not None else losses
+            satisfied = self.part.method.satisfied(tested, self.point, iteration, targets)
+            # An image that cannot move now never will: its latent, and so its loss, stays what it is.
+            self.refining = self.refining & ~satisfied & self.usable & (iteration < self.part.schedule.refine_steps)
+
+
+def _update(turns: list[_Turn], closing: bool, leaf: Tensor, entry: StepLog) -> tuple[Tensor, Tensor]:
+    """Which images move now, bool [B], and by how much per unit of `factor`: Σ step size · gradient over the parts."""
+    masks = [turn.usable if closing else turn.refining for turn in turns]
+    # Each image's loss depends on its own latent alone, so the gradient of the sum is every image's own gradient.
+    pulls = [turn.size * torch.where(mask, turn.losses.per_image, 0.0).sum() for turn, mask in zip(turns, masks, strict=True)]
+    update = torch.autograd.grad(sum(pulls), leaf)[0]
+    finite = update.flatten(1).isfinite().all(dim=1)
+    moving = torch.stack(masks).any(dim=0)
+    _note_images(moving & ~finite, entry)
+    for turn in turns:
+        turn.refining = turn.refining & finite
+    return moving & finite, update
+
+
+def _note_images(broken: Tensor, entry: StepLog) -> None:
+    for image in broken.nonzero().flatten().tolist():
         entry.skip(f"image {image + 1}: the loss or its gradient is not a finite number, so its update was skipped")
-    return finite & (per_image != 0)
 
 
 def _like(mask: Tensor, x: Tensor) -> Tensor:

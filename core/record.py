@@ -18,7 +18,8 @@ class Record:
 
     The host caches a node's outputs, so the same object comes back when a workflow is queued again: `begin` empties it.
     It holds small CPU tensors only. `steps` is the list that the run's LatentOptimizer logs to, `edits` that of its
-    ScoreEditor, `mixes` that of its OutputMixer. `seconds` is the time spent on the updates, `run_seconds` that of the whole sampling, if known.
+    ScoreEditor, `mixes` that of its OutputMixer. `seconds` is the time spent on the updates, `run_seconds` that of the
+    whole sampling, if known. `reason` is why `auto` chose the method.
     """
 
     method: Method | None = None
@@ -28,6 +29,7 @@ class Record:
     end_at: float = 1.0
     sampler: str = ""
     total_steps: int | None = None
+    reason: str = ""
     warnings: list[str] = field(default_factory=list)
     steps: list[StepLog] = field(default_factory=list)
     edits: list[EditLog] = field(default_factory=list)
@@ -49,11 +51,20 @@ class Record:
         sampler: str = "",
         total_steps: int | None = None,
         warnings: list[str] | tuple[str, ...] = (),
+        reason: str = "",
     ) -> None:
         """Forget the run before and note what this one is; `self.steps`, `self.edits` and `self.mixes` are the run's logs to fill."""
         # The text encoder's attention may lie on the GPU, and the encoder itself should not be kept by a record.
         fresh = Record(
-            method, replace(targets, text_attention=None, encode=None), strength, start, end, sampler, total_steps, list(warnings)
+            method,
+            replace(targets, text_attention=None, encode=None),
+            strength,
+            start,
+            end,
+            sampler,
+            total_steps,
+            reason,
+            list(warnings),
         )
         self.__dict__.update(fresh.__dict__)
 

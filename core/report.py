@@ -46,6 +46,8 @@ def overall_loss(record: Record) -> tuple[float, float]:
 def _heading(record: Record) -> list[str]:
     method = record.method
     lines = [f"{method.title}, preset {method.preset} (arXiv {method.paper}), strength {record.strength:g}"]
+    if record.reason:
+        lines.append(f"Chosen by auto: {record.reason}")
     if record.targets.prompt:
         lines.append(f'Prompt: "{record.targets.prompt}"')
     names = [target.phrase for target in record.targets.objects]

@@ -3,10 +3,11 @@
 import time
 from dataclasses import replace
 
+import comfy.model_management
 import comfy.patcher_extension
 
 from ..core.layout import Layout
-from ..core.methods.base import Method, OutputMix
+from ..core.methods.base import Method, OutputMix, Situation
 from ..core.record import Record
 from ..core.targets import Targets
 from .errors import HostError
@@ -41,9 +42,10 @@ def attach(
     if start >= end:
         raise HostError(f"start_percent ({start:g}) must be smaller than end_percent ({end:g}); otherwise there is no step to act on.")
     cross_attention_sites(model.model.diffusion_model)
-    plan = Plan(method, targets, strength, start, end, Record(), node_id, layout)
-    if plan.mixes:
-        plan = replace(plan, local=_local_prompts(method, targets, layout))
+    method, reason = method.resolve(targets, Situation(gradients=can_be_differentiated(model), layout=layout is not None))
+    plan = Plan(method, targets, strength, start, end, Record(), node_id, reason, layout)
+    if plan.mix is not None:
+        plan = replace(plan, local=_local_prompts(plan.mix.method, targets, layout))
     plan.begin()
     patched = _resident_clone(model) if plan.moves else model.clone()
     patched.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, KEY, _OuterSample(plan))
@@ -60,6 +62,14 @@ def _local_prompts(method: OutputMix, targets: Targets, layout: Layout | None) -
         raise HostError("These targets have no text encoder with them. Connect the targets output of Extract Targets.")
     placed = [placement.name for placement in layout.placements] if layout is not None else [target.phrase for target in targets.objects]
     return tuple(targets.encode([method.local_prompt(phrase) for phrase in placed]))
+
+
+def can_be_differentiated(model) -> bool:
+    """Whether the weights can lie on the device as a whole, where the gradients need them."""
+    if model.is_dynamic() and model.cached_patcher_init is None:
+        return False
+    device = model.load_device
+    return device.type == "cpu" or model.model_size() < comfy.model_management.get_total_memory(device)
 
 
 def _resident_clone(model):

@@ -9,7 +9,7 @@ import torch
 
 from ..core.editing import ScoreEditor
 from ..core.layout import Layout, solve
-from ..core.methods.base import LatentLoss, Method, OutputMix, ScoreEdit
+from ..core.methods.base import LatentLoss, Method, OutputMix, Part, ScoreEdit
 from ..core.mixing import OutputMixer
 from ..core.optimize import LatentOptimizer, StepLog
 from ..core.record import Record
@@ -43,8 +43,9 @@ class Plan:
     end: float
     record: Record
     node_id: str | None = None
+    reason: str = ""  # why the method was chosen, where the artist left the choice to the pack
     layout: Layout | None = None
-    local: tuple[torch.Tensor, ...] = ()
+    local: tuple[torch.Tensor, ...] = ()  # the encoded prompt of each placed object
 
     @property
     def acts(self) -> bool:
@@ -54,24 +55,28 @@ class Plan:
     @property
     def moves(self) -> bool:
         """Whether the latent is to be moved, which needs gradients: the whole model on the device, and a fitting sampler."""
-        return self.acts and isinstance(self.method, LatentLoss)
+        return self.acts and any(isinstance(part.method, LatentLoss) for part in self._at_work)
 
     @property
-    def edits(self) -> bool:
-        """Whether attention scores are to be edited, which any pass of the network lets us do."""
-        return self.acts and isinstance(self.method, ScoreEdit)
+    def edit(self) -> Part | None:
+        """The edit of attention scores, if there is one, which any pass of the network lets us do."""
+        return next((part for part in self._at_work if isinstance(part.method, ScoreEdit)), None) if self.acts else None
 
     @property
-    def mixes(self) -> bool:
-        """Whether attention outputs are to be mixed, which any pass of the network lets us do."""
-        return self.acts and isinstance(self.method, OutputMix)
+    def mix(self) -> Part | None:
+        """The mixture of attention outputs, if there is one, which any pass of the network lets us do."""
+        return next((part for part in self._at_work if isinstance(part.method, OutputMix)), None) if self.acts else None
+
+    @property
+    def _at_work(self) -> list[Part]:
+        return [part for part in self.method.parts if part.weight > 0 and part.method.applies(self.targets)]
 
     def begin(self, sampler=None, sigmas=()) -> None:
         """Empties the record, and notes in it all that is known before a run (with a sampler) or when the node has run."""
         warnings = self.method.check(self.targets)
-        if self.mixes and self.layout is None:
+        if self.mix is not None and self.layout is None:
             warnings.append("No layout is connected, so the objects go where the solver puts them. Connect Predict Layout to see and change their places.")
-        elif self.mixes and not self.layout.placements:
+        elif self.mix is not None and not self.layout.placements:
             warnings.append("The layout has a place for none of the objects, so the picture is left unchanged.")
         facts = facts_of(sampler) if sampler is not None else None
         if facts is not None and facts.support == "approximate" and self.moves:
@@ -85,6 +90,7 @@ class Plan:
             sampler=name_of(sampler) if sampler is not None else "",
             total_steps=max(len(sigmas) - 1, 0),
             warnings=warnings,
+            reason=self.reason,
         )
 
 
@@ -98,11 +104,15 @@ class Run:
         self.facts = facts_of(sampler)
         self.clock = StepClock(sampler, sigmas)
         self.coordinates = Coordinates(guider.model_patcher.get_model_object("model_sampling"))
-        options = (plan.strength, plan.start, plan.end)
-        self.optimizer = LatentOptimizer(plan.method, plan.targets, *options, on_progress=self._progress, log=plan.record.steps) if plan.moves else None
-        self.editor = ScoreEditor(plan.method, plan.targets, *options, log=plan.record.edits) if plan.edits else None
-        layout = plan.layout if plan.layout is not None or not plan.mixes else solve(plan.targets, *(side * _PIXELS for side in reversed(latent_size)))
-        self.mixer = OutputMixer(plan.method, plan.targets, layout, *options, log=plan.record.mixes) if plan.mixes else None
+        window, edit, mix = (plan.start, plan.end), plan.edit, plan.mix
+        self.optimizer = (
+            LatentOptimizer(plan.method, plan.targets, plan.strength, *window, on_progress=self._progress, log=plan.record.steps) if plan.moves else None
+        )
+        self.editor = ScoreEditor(edit.method, plan.targets, plan.strength * edit.weight, *window, log=plan.record.edits) if edit is not None else None
+        self.mixer = None
+        if mix is not None:
+            layout = plan.layout if plan.layout is not None else solve(plan.targets, *(side * _PIXELS for side in reversed(latent_size)))
+            self.mixer = OutputMixer(mix.method, plan.targets, layout, plan.strength * mix.weight, *window, log=plan.record.mixes)
         sites = cross_attention_sites(guider.model_patcher.model.diffusion_model)
         self.level = choose_level(plan.method.resolution, *latent_size, list(sites.values()))
         self.end_after = last_site(sites, self.level)
@@ -111,9 +121,9 @@ class Run:
             self.tap = Tap(rows)
         else:
             chain, applies = chain_of(guider.model_options)
-            chain.edits.append(LayerEdit(self.editor, rows, edited_sites(sites, self.level, plan.method.settings.layers)))
+            chain.edits.append(LayerEdit(self.editor, rows, edited_sites(sites, self.level, edit.method.settings.layers)))
             self.tap = Tap(rows, chain, applies)
-        self.mixes = LayerMixes(self.mixer, rows, plan.local, guider.model_patcher.model.diffusion_model) if plan.mixes else None
+        self.mixes = LayerMixes(self.mixer, rows, plan.local, guider.model_patcher.model.diffusion_model) if self.mixer is not None else None
         self.seconds = 0.0
         self._step = 0
 

@@ -53,7 +53,7 @@ class FidelityApply(io.ComfyNode):
     def execute(cls, model, method, targets, strength: float, start_percent: float, end_percent: float, layout=None) -> io.NodeOutput:
         node = node_id_of(cls)
         patched, record = attach(model, method, targets, strength=strength, start=start_percent, end=end_percent, node_id=node, layout=layout)
-        show_on_node("\n".join(record.warnings) or f"{method.title} is attached.", node)
+        show_on_node("\n".join(record.warnings) or f"{record.method.title} is attached.", node)
         return io.NodeOutput(patched, record)
 
 

@@ -5,10 +5,12 @@ from dataclasses import fields
 from comfy_api.latest import io
 
 from ..core.methods import METHODS
+from ..core.methods.auto import Auto
 from .types import CATEGORY, Method
 from .widgets import settings_from, widget
 
 CUSTOM = "custom"
+AUTO = "auto"
 
 
 def _option(name: str) -> io.DynamicCombo.Option:
@@ -33,8 +35,9 @@ class FidelitySelectMethod(io.ComfyNode):
             inputs=[
                 io.DynamicCombo.Input(
                     "method",
-                    options=[_option(name) for name in METHODS],
-                    tooltip="; ".join(f"{name}: {METHODS[name].title}" for name in METHODS) + ". The help page compares them.",
+                    options=[*(_option(name) for name in METHODS), io.DynamicCombo.Option(AUTO, [])],
+                    tooltip="; ".join(f"{name}: {METHODS[name].title}" for name in METHODS)
+                    + "; auto: chosen by what the prompt holds and the model allows, the report says which and why. The help page compares them.",
                 ),
             ],
             outputs=[Method.Output("method", display_name="method", tooltip="The method with its settings.")],
@@ -42,6 +45,8 @@ class FidelitySelectMethod(io.ComfyNode):
 
     @classmethod
     def execute(cls, method: dict) -> io.NodeOutput:
+        if method["method"] == AUTO:
+            return io.NodeOutput(Auto(METHODS))
         chosen = METHODS[method["method"]]
         values = method["preset"]
         preset = values["preset"]

@@ -3,13 +3,17 @@
 from .attend_and_excite import AttendAndExcite
 from .attention_regulation import AttentionRegulation
 from .base import LatentLoss, LatentLossSettings, Method, MethodError, OutputMix, ScoreEdit
+from .divide_and_bind import DivideAndBind
 from .space_time import SpaceTime
+from .syngen import SynGen
 from .t_sam import TSAM
 
 METHODS: dict[str, type[Method]] = {
     "t_sam": TSAM,
     "attend_and_excite": AttendAndExcite,
     "attention_regulation": AttentionRegulation,
+    "syngen": SynGen,
+    "divide_and_bind": DivideAndBind,
     "space_time": SpaceTime,
 }
 
@@ -17,6 +21,7 @@ __all__ = [
     "METHODS",
     "AttendAndExcite",
     "AttentionRegulation",
+    "DivideAndBind",
     "LatentLoss",
     "LatentLossSettings",
     "Method",
@@ -24,5 +29,6 @@ __all__ = [
     "OutputMix",
     "ScoreEdit",
     "SpaceTime",
+    "SynGen",
     "TSAM",
 ]

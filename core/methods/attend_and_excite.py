@@ -12,12 +12,10 @@ import torch
 from torch import Tensor
 
 from ..attention import smooth
+from ..competition import COMPETING, COMPETING_TOOLTIP, competing_columns, token_shares
 from ..losses import Losses, first_max
 from ..targets import Targets
 from .base import LatentLoss, LatentLossSettings, check_token_axis, setting
-
-# Sharpens the probabilities before they compete anew without the special tokens (published value).
-_SCALE = 100.0
 
 
 @dataclass(frozen=True)
@@ -37,12 +35,7 @@ class AttendAndExciteSettings(LatentLossSettings):
     thresholds: tuple[float, ...] = setting(
         (0.05, 0.5, 0.8), "The attention peak, 0 to 1, that every object must reach at each refinement point."
     )
-    competing: str = setting(
-        "auto",
-        "The tokens among which a pixel divides its attention. all: padding and end token take part (published for Stable Diffusion 1). "
-        "words: the prompt's own words only (published for Stable Diffusion 2, whose padding is no end token). auto: as published for the model's text encoder.",
-        options=("auto", "all", "words"),
-    )
+    competing: str = setting("auto", COMPETING_TOOLTIP, options=COMPETING)
 
 
 class AttendAndExcite(LatentLoss):
@@ -82,7 +75,7 @@ class AttendAndExcite(LatentLoss):
     def peaks(self, maps: Tensor, targets: Targets) -> Tensor:
         """Strongest pixel of each object's map, over all pieces of its name: [B, h, w, tokens] → [B, T]."""
         check_token_axis(maps, targets)
-        shares = (maps[..., self.competing_columns(targets)] * _SCALE).softmax(dim=-1)  # [B, h, w, competing]
+        shares = token_shares(maps, self.competing_columns(targets))  # [B, h, w, competing]
         peaks = []
         for _, indices in self._objects(targets):
             own = shares[..., indices].movedim(-1, 1)  # [B, pieces, h, w]
@@ -91,16 +84,8 @@ class AttendAndExcite(LatentLoss):
         return torch.stack(peaks, dim=1)
 
     def competing_columns(self, targets: Targets) -> list[int]:
-        """The tokens among which a pixel divides its attention.
-
-        All but the first and the last column of each chunk (so the end token and padding take part), or the prompt's
-        words alone.
-        """
-        competing = self.settings.competing
-        if competing == "words" or (competing == "auto" and not targets.pads_with_end):
-            return list(targets.content)
-        chunk = targets.chunk or targets.length
-        return [p for p in range(targets.length) if p % chunk not in (0, chunk - 1)]
+        """The tokens among which a pixel divides its attention."""
+        return competing_columns(targets, self.settings.competing)
 
     def satisfied(self, losses: Losses, point_index: int, iteration: int, targets: Targets) -> Tensor:
         thresholds = self.settings.thresholds

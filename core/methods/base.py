@@ -27,8 +27,10 @@ __all__ = [
     "Method",
     "MethodError",
     "OutputMix",
+    "Part",
     "ScoreEdit",
     "ScoreEditSettings",
+    "Situation",
     "setting",
 ]
 
@@ -94,6 +96,22 @@ class ScoreEditSettings:
     )
 
 
+@dataclass(frozen=True)
+class Situation:
+    """What a method that chooses for itself may go by, besides the prompt."""
+
+    gradients: bool = True  # whether the model can be differentiated: its weights lie whole in the device's memory
+    layout: bool = False  # whether the artist has said where the objects go
+
+
+@dataclass(frozen=True)
+class Part:
+    """A method that does something by itself, and what the strength of it is multiplied by."""
+
+    method: Method
+    weight: float = 1.0
+
+
 class Method(ABC):
     """What travels on the METHOD wire: what the nodes, the host layer and the reports need of any method."""
 
@@ -120,6 +138,15 @@ class Method(ABC):
     def resolution(self) -> str:
         """Which attention maps it looks at, one of RESOLUTIONS."""
         return self.settings.resolution
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """What it is made of: itself, or the methods that it combines."""
+        return (Part(self),)
+
+    def resolve(self, targets: Targets, situation: Situation) -> tuple[Method, str]:
+        """The method to run for this prompt and model, and why it was chosen ("" where the artist chose)."""
+        return self, ""
 
     @abstractmethod
     def applies(self, targets: Targets) -> bool:

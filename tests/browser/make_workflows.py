@@ -1,4 +1,4 @@
-"""Write `workflows/`: for every method a graph as an artist would lay it out, and a thumbnail of what it draws.
+"""Write `workflows/`: for every method a graph as an artist would lay it out. `tools/thumbnails.py` then draws the thumbnails.
 
     python3 dev.py run tests/browser/make_workflows.py [--seed 3] [--screenshot graph.png]
 
@@ -8,11 +8,11 @@ inputs of a node change.
 
 import argparse
 import importlib.util
-import io
 import json
 import os
 import sys
 import tempfile
+import uuid
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,90 +21,127 @@ spec.loader.exec_module(importlib.util.module_from_spec(spec))  # loads the pack
 sys.path[:0] = [str(ROOT / "tests" / "browser"), os.environ["COMFYUI_PATH"]]
 
 from comfy_page import ComfyPage, open_page  # noqa: E402
-from live_server import Server, start, stop  # noqa: E402
-from PIL import Image  # noqa: E402
+from live_server import start, stop  # noqa: E402
 
 PROMPT = "a red ball and a blue ring"
-SIDE = 128
-SAMPLING = {"steps": 20, "cfg": 2.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0}
+STRENGTH = {"attend_and_excite": 0.1}  # of the demo model's own; 1 elsewhere
+IDEA = {
+    "t_sam": "Words that belong together in the text encoder are made to look at the same place of the picture, other words at other places.",
+    "attend_and_excite": "Every object of the prompt is made to have a place in the picture that looks at it strongly.",
+    "attention_regulation": "Inside the attention, every object of the prompt is given its share of the picture. The model is not differentiated, so this is the method for small graphics cards.",
+}
 NOTE = """## {title}
 
-Press **Run**. Both samplers start from the same noise: the upper one with {title}, the lower one without.
-*View Attention Maps* shows where the model looked for each object, and what was done about it.
+{idea}
 
-**With your own model:** replace *Load Demo Model* by *Load Checkpoint* (Stable Diffusion 1.5, 2.x or SDXL), set *Empty
-Latent Image* to its size (512 or 1024) and the samplers to what you use with it.
+**Press Run.** Both pictures are drawn from the same prompt and seed: above with the method, below without.
 
-Right-click a node and choose the help for what its settings do."""
+1. Write a prompt in *Extract Targets*. The demo model knows ball, ring, bar, pole, cross and cup in red, green, blue, yellow, purple, black and white.
+2. Choose a preset in *Select Method*.
+3. Change the seed in **both** samplers. The method is for pictures that lack something; others may stay much the same.
+4. *View Attention Maps* shows where the model looked for each object, and what the method did.
 
-WITH, WITHOUT, SAVED, PLAIN, MAPS = "8", "9", "12", "13", "14"
+**For a real model,** put *Load Checkpoint* in the place of *Load Demo Model*, choose the picture size and the sampler settings that your checkpoint likes, and set *strength* to 1.
+
+Every node has a help page: select it and press **i** in the bar above it."""
+
+WITH, WITHOUT, SAVED, PLAIN, MAPS, LOSS = "7", "10", "9", "12", "13", "14"
 PLACES = {  # node id: x, y, width, height, in columns from left to right as the data flows
-    "1": (0, 0, 300, 90),
-    "2": (340, 0, 360, 280),
-    "3": (340, 330, 360, 110),
-    "4": (340, 490, 360, 110),
-    "5": (740, 0, 300, 90),
-    "6": (740, 140, 300, 200),
-    WITH: (1080, 0, 300, 270),
-    WITHOUT: (1080, 330, 300, 270),
-    "10": (1420, 0, 200, 50),
-    "11": (1420, 330, 200, 50),
-    SAVED: (1660, 0, 300, 280),
-    PLAIN: (1660, 330, 300, 270),
-    MAPS: (2000, 0, 560, 700),
+    "1": (20, 70, 320, 80),
+    "2": (380, 70, 420, 340),
+    "3": (380, 480, 420, 110),
+    "4": (20, 480, 320, 110),
+    "5": (860, 70, 320, 110),
+    "6": (860, 320, 320, 230),
+    WITH: (1240, 70, 320, 262),
+    "8": (1600, 70, 200, 46),
+    SAVED: (1840, 70, 340, 360),
+    WITHOUT: (1240, 570, 320, 262),
+    "11": (1600, 570, 200, 46),
+    PLAIN: (1840, 570, 340, 360),
+    MAPS: (2240, 70, 560, 700),
+    LOSS: (2240, 830, 560, 350),
 }
+GROUPS = (
+    ("Prompt", (0, 0, 820, 620), "#3f789e"),
+    ("Method", (840, 0, 360, 620), "#b58b2a"),
+    ("Draw with {title}", (1220, 0, 980, 450), "#3f789e"),
+    ("Draw plainly, for comparison", (1220, 500, 980, 450), "#777777"),
+    ("What happened", (2220, 0, 600, 1200), "#88aa88"),
+)
 TITLES = {
-    WITH: "KSampler with the method",
-    WITHOUT: "KSampler without",
-    PLAIN: "Without the method",
+    WITH: "KSampler, with {title}",
+    SAVED: "with {title}",
+    WITHOUT: "KSampler, plain",
+    PLAIN: "plain",
+    LOSS: "Loss plot",
     "3": "Negative prompt",
 }
+FIRST_VIEW = {"scale": 0.45, "offset": [580, 230]}  # the whole graph in a window of usual size, beside the sidebar
 
 
 def graph(method: str, preset: str, seed: int) -> dict:
-    """The graph in API format."""
+    """The graph in API format, with the demo model's own sampling settings."""
 
     def node(kind: str, **inputs) -> dict:
         return {"class_type": kind, "inputs": inputs}
 
-    drawn = {"positive": ["2", 0], "negative": ["3", 0], "latent_image": ["4", 0], "seed": seed, **SAMPLING}
+    card = json.loads((ROOT / "assets" / "tinyshapes.json").read_text())["sampling"]
+    sampling = {"steps": card["steps"], "cfg": card["cfg"], "sampler_name": card["sampler"], "scheduler": card["scheduler"]}
+    drawn = {"positive": ["2", 0], "negative": ["3", 0], "latent_image": ["4", 0], "seed": seed, "denoise": 1.0, **sampling}
     return {
         "1": node("FidelityLoadDemoModel"),
         "2": node("FidelityExtractTargets", clip=["1", 1], text=PROMPT, words=""),
         "3": node("CLIPTextEncode", clip=["1", 1], text=""),
-        "4": node("EmptyLatentImage", width=SIDE, height=SIDE, batch_size=1),
+        "4": node("EmptyLatentImage", width=card["width"], height=card["height"], batch_size=1),
         "5": node("FidelitySelectMethod", **{"method": method, "method.preset": preset}),
-        "6": node("FidelityApply", model=["1", 0], method=["5", 0], targets=["2", 1], strength=1.0),
+        "6": node("FidelityApply", model=["1", 0], method=["5", 0], targets=["2", 1], strength=STRENGTH.get(method, 1.0)),
         WITH: node("KSampler", model=["6", 0], **drawn),
+        "8": node("VAEDecode", samples=[WITH, 0], vae=["1", 2]),
+        SAVED: node("SaveImage", images=["8", 0], filename_prefix=f"fidelity/{method}"),
         WITHOUT: node("KSampler", model=["1", 0], **drawn),
-        "10": node("VAEDecode", samples=[WITH, 0], vae=["1", 2]),
         "11": node("VAEDecode", samples=[WITHOUT, 0], vae=["1", 2]),
-        SAVED: node("SaveImage", images=["10", 0], filename_prefix=f"fidelity_{method}"),
-        PLAIN: node("PreviewImage", images=["11", 0]),
-        MAPS: node("FidelityViewMaps", record=["6", 1], targets=["2", 1], image=["10", 0]),
+        PLAIN: node("SaveImage", images=["11", 0], filename_prefix=f"fidelity/{method}_plain"),
+        MAPS: node("FidelityViewMaps", record=["6", 1], targets=["2", 1], image=["8", 0]),
+        LOSS: node("PreviewImage", images=[MAPS, 2]),
     }
 
 
-def laid_out(comfy: ComfyPage, prompt: dict, title: str) -> dict:
-    """The workflow file: the graph as the page saves it, with places, titles, fixed seeds and a note."""
+def laid_out(comfy: ComfyPage, prompt: dict, method: str, title: str) -> dict:
+    """The workflow file: the graph as the page saves it, with places, groups, titles, fixed seeds and a note."""
     comfy.page.evaluate(
-        """async ([prompt, places, titles, note]) => {
+        """async ([prompt, places, titles, groups, note]) => {
             await app.loadApiJson(prompt, 'workflow')
             const text = LiteGraph.createNode('MarkdownNote')
-            text.pos = [0, 150], text.size = [300, 450], text.title = 'Read me'
+            text.pos = [-420, 30], text.size = [380, 470], text.title = 'What to do'
+            text.color = '#432', text.bgcolor = '#653'
             app.graph.add(text)
             text.widgets[0].value = note
             for (const node of app.graph.nodes) {
                 const place = places[node.id]
                 if (place) node.pos = place.slice(0, 2), node.setSize(place.slice(2))
                 if (titles[node.id]) node.title = titles[node.id]
+                if (node.type.startsWith('Fidelity')) node.properties.cnr_id = 'comfyui-prompt-fidelity'
                 for (const widget of node.widgets ?? [])
                     if (widget.name === 'control_after_generate') widget.value = 'fixed'
             }
+            for (const [title, [x, y, width, height], color] of groups) {
+                const group = new LiteGraph.LGraphGroup(title)
+                group.pos = [x, y], group.size = [width, height], group.color = color
+                app.graph.add(group)
+            }
         }""",
-        [prompt, PLACES, TITLES, NOTE.format(title=title)],
+        [
+            prompt,
+            PLACES,
+            {node: text.format(title=title) for node, text in TITLES.items()},
+            [(text.format(title=title), place, colour) for text, place, colour in GROUPS],
+            NOTE.format(title=title, idea=IDEA[method]),
+        ],
     )
-    return without_empty(comfy.page.evaluate("app.graph.serialize()"))
+    saved = without_empty(comfy.page.evaluate("app.graph.serialize()"))
+    steady = str(uuid.uuid5(uuid.NAMESPACE_URL, f"prompt-fidelity/{method}"))  # the page draws a new one every time
+    return {**saved, "id": steady, "extra": {**saved.get("extra", {}), "ds": FIRST_VIEW}}
 
 
 def without_empty(value):
@@ -112,16 +149,6 @@ def without_empty(value):
     if isinstance(value, dict):
         return {key: without_empty(part) for key, part in value.items() if part is not None and key != "localized_name"}
     return [without_empty(part) for part in value] if isinstance(value, list) else value
-
-
-def thumbnail(server: Server, outputs: dict[str, dict], side: int = 384) -> Image.Image:
-    """Above: without and with the method; below: where the model looked for the first two objects."""
-    entries = outputs[PLAIN]["images"][:1] + outputs[SAVED]["images"][:1] + outputs[MAPS]["images"][:2]
-    sheet = Image.new("RGB", (2 * side, 2 * side))
-    for i, entry in enumerate(entries):
-        picture = Image.open(io.BytesIO(server.image(entry))).convert("RGB")
-        sheet.paste(picture.resize((side, side), Image.Resampling.LANCZOS), (i % 2 * side, i // 2 * side))
-    return sheet
 
 
 def main() -> None:
@@ -132,19 +159,16 @@ def main() -> None:
 
     from prompt_fidelity.core.methods import METHODS
 
-    folder = ROOT / "workflows"
     process, server = start(Path(os.environ["COMFYUI_PATH"]), Path(tempfile.mkdtemp()))
     try:
         with open_page(server.url) as comfy:
             for name, method in METHODS.items():
                 prompt = graph(name, next(iter(method.PRESETS)), options.seed)
-                workflow = laid_out(comfy, prompt, method.title)
+                workflow = laid_out(comfy, prompt, name, method.title)
                 assert comfy.api_prompt().keys() == prompt.keys(), "the page shows another graph"
-                (folder / f"{name}.json").write_text(json.dumps(workflow, indent=1) + "\n")
-                thumbnail(server, server.run(comfy.api_prompt()).outputs).save(folder / f"{name}.jpg", quality=88)
+                (ROOT / "workflows" / f"{name}.json").write_text(json.dumps(workflow, indent=1) + "\n")
                 print(f"workflows/{name}.json", flush=True)
                 if options.screenshot and name == next(iter(METHODS)):
-                    server.forget()
                     comfy.queue()
                     comfy.screenshot(options.screenshot)
     finally:

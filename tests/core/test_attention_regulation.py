@@ -13,8 +13,11 @@ from prompt_fidelity.core.methods.attention_regulation import (
     kept_columns,
 )
 from prompt_fidelity.core.methods.base import EditSite
+from prompt_fidelity.core.plot import loss_plot
 from prompt_fidelity.core.quantile import quantile_rank, sorted_neighbours
+from prompt_fidelity.core.record import Record
 from prompt_fidelity.core.regulation import Aim, Bumps, against_rest, descend
+from prompt_fidelity.core.report import headline, report
 from prompt_fidelity.core.resolution import chosen_layers
 from prompt_fidelity.core.targets import Attribute, Target
 from toy import OBJECTS, make_targets
@@ -316,3 +319,54 @@ def test_a_step_without_a_layer_or_with_nan_says_so():
     editor.finish()
     assert editor.log[0].skipped == (NO_LAYER,) and editor.log[0].before is None
     assert editor.log[1].skipped == (NOT_FINITE,)
+
+
+def record_of(images=1, **options):
+    record, method = Record(), AttentionRegulation()
+    record.begin(method, make_targets(), sampler="euler", total_steps=10)
+    record.edits += edited_run(images=images, **options).log
+    record.end(seconds=0.0, run_seconds=4.0)
+    return record
+
+
+def test_the_report_says_per_step_which_layers_were_edited_and_how_the_shares_moved():
+    record = record_of()
+    text = report(record)
+    assert text.startswith("Attention Regulation, preset default (arXiv 2403.06381), strength 1")
+    assert "Edited in 5 of 10 steps, between 0% and 50% of the run" in text
+    assert "Edited layers, in every step: input 7, output 4." in text
+    lines = [line for line in text.splitlines() if "→" in line and "%)" in line]
+    assert len(lines) == 5
+    for entry, line in zip(record.edits, lines, strict=True):
+        assert f"{entry.index + 1} ({entry.progress:.0%})" in line
+        assert all(f"{float(entry.before[0, t]):.1%} → {float(entry.after[0, t]):.1%}" in line for t in (0, 1))
+    assert headline(record).startswith("Attention Regulation: 5 steps edited, share of a target")
+    assert "Please note" not in text
+
+
+def test_the_report_names_layers_that_differ_between_the_steps():
+    record = record_of()
+    record.edits[2].layers = ("input 7",)
+    text = report(record)
+    assert "Edited layers [1]: input 7, output 4." in text and "Edited layers [2]: input 7." in text
+    assert "3 (20%) [2]" in text
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda record: record.edits.clear(), "holds none of this run's steps"),
+        (lambda record: [setattr(entry, "before", None) for entry in record.edits], "No layer could be edited"),
+        (lambda record: [setattr(entry, "after", entry.before) for entry in record.edits], "hardly changed"),
+    ],
+)
+def test_the_report_says_when_nothing_was_done(change, sentence):
+    record = record_of()
+    change(record)
+    assert sentence in report(record)
+
+
+def test_the_plot_shows_the_shares():
+    plot, empty = loss_plot(record_of(images=2)), Record()
+    empty.begin(AttentionRegulation(), make_targets())
+    assert plot.shape == (1, 540, 960, 3) and plot.std() > loss_plot(empty).std() > 0

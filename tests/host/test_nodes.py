@@ -1,7 +1,6 @@
 """The nodes as a contract: workflows store widget values by position, so ids, names and order only ever grow."""
 
 import asyncio
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -9,8 +8,10 @@ import torch
 from hostkit import PROMPT, models
 from prompt_fidelity import comfy_entrypoint
 from prompt_fidelity.core.methods import METHODS
+from prompt_fidelity.core.report import report
 from prompt_fidelity.nodes import NODES
 from prompt_fidelity.nodes.apply import FidelityApply
+from prompt_fidelity.nodes.combine import FidelityCombineMethods
 from prompt_fidelity.nodes.maps import FidelityViewMaps
 from prompt_fidelity.nodes.methods import FidelitySelectMethod
 from prompt_fidelity.nodes.targets import FidelityExtractTargets
@@ -29,11 +30,17 @@ CONTRACT = {
     "FidelityLayoutFromBoxes": (["targets", "width", "height", "boxes", "json", "image"], ["FIDELITY_LAYOUT", "IMAGE"]),
     "FidelityLayoutFromMasks": (["targets", "masks", "objects", "image"], ["FIDELITY_LAYOUT", "IMAGE"]),
     "FidelityLoadDemoModel": ([], ["MODEL", "CLIP", "VAE"]),
+    "FidelityCombineMethods": (
+        ["method_1", "weight_1", "method_2", "weight_2", "method_3", "weight_3", "method_4", "weight_4"],
+        ["FIDELITY_METHOD"],
+    ),
 }
 PRESETS = {
     "t_sam": ["repo", "paper", "paper-free"],
     "attend_and_excite": ["published"],
     "attention_regulation": ["default", "published"],
+    "syngen": ["published"],
+    "divide_and_bind": ["paper"],
     "space_time": ["paper", "repo"],
 }
 
@@ -65,8 +72,8 @@ def test_everything_is_explained(node):
 
 def test_every_method_and_preset_can_be_chosen():
     method = FidelitySelectMethod.GET_SCHEMA().inputs[0]
-    assert [option.key for option in method.options] == list(METHODS)
-    for option in method.options:
+    assert [option.key for option in method.options] == [*METHODS, "auto"]
+    for option in method.options[:-1]:
         presets = [preset.key for preset in option.inputs[0].options]
         assert presets == [*PRESETS[option.key], "custom"]
         for preset in presets[:-1]:
@@ -81,15 +88,49 @@ def test_custom_settings_start_from_the_first_preset_and_can_be_changed(name):
     values = {widget.id: widget.default for widget in custom.inputs}
     (same,) = FidelitySelectMethod.execute({"method": name, "preset": {"preset": "custom", **values}}).args
     assert same.settings == METHODS[name]().settings
-    values |= {"end": 0.37, "refine_at": "0.1; 0.3"}
-    (changed,) = FidelitySelectMethod.execute({"method": name, "preset": {"preset": "custom", **values}}).args
-    assert changed.preset == "custom" and changed.settings.end == 0.37
-    lists = [setting.name for setting in fields(same.settings) if isinstance(getattr(same.settings, setting.name), tuple)]
-    for setting in lists:
-        (changed,) = FidelitySelectMethod.execute({"method": name, "preset": {"preset": "custom", **values, setting: "0.1; 0.3"}}).args
-        assert getattr(changed.settings, setting) == (0.1, 0.3)
-        with pytest.raises(ValueError, match=f"{setting.replace('_', ' ')}.*numbers"):
-            FidelitySelectMethod.execute({"method": name, "preset": {"preset": "custom", **values, setting: "early"}})
+    (changed,) = FidelitySelectMethod.execute({"method": name, "preset": {"preset": "custom", **values, "end": 0.31}}).args
+    assert changed.preset == "custom" and changed.settings.end == 0.31
+
+
+def test_a_list_of_numbers_is_read_or_refused_by_name():
+    def chosen(refine_at: str):
+        return FidelitySelectMethod.execute({"method": "t_sam", "preset": {"preset": "custom", "refine_at": refine_at}}).args[0]
+
+    assert chosen("0.1; 0.3").settings.refine_at == (0.1, 0.3)
+    with pytest.raises(ValueError, match="refine at.*numbers"):
+        chosen("early")
+
+
+def select(name: str, preset: str):
+    return FidelitySelectMethod.execute({"method": name, "preset": {"preset": preset}}).args[0]
+
+
+def drawn_with(method):
+    """(latent, report) of a short run through the nodes."""
+    from nodes import KSampler
+
+    model, clip, _ = models("sd1")
+    with torch.inference_mode():
+        positive, targets, _ = FidelityExtractTargets.execute(clip, PROMPT).args
+        negative = FidelityExtractTargets.execute(clip, "").args[0]
+        patched, record = FidelityApply.execute(model, method, targets, 0.05, 0.0, 1.0).args
+        latent = KSampler().sample(patched, 1, 6, 5.0, "euler", "normal", positive, negative, {"samples": torch.zeros(1, 4, 16, 16)}, 1.0)[0]
+    return latent["samples"], report(record)
+
+
+def test_combined_methods_run_as_one():
+    pairs = {"method_1": select("t_sam", "paper"), "weight_1": 0.5, "method_2": select("syngen", "published"), "weight_2": 2.0}
+    (combined,) = FidelityCombineMethods.execute(**pairs).args
+    latent, text = drawn_with(combined)
+    assert torch.isfinite(latent).all() and "0.5 × T-SAM" in text and "2 × SynGen" in text
+    alone, _ = drawn_with(FidelityCombineMethods.execute(**pairs | {"weight_2": 0.0}).args[0])
+    assert not torch.equal(latent, alone)
+
+
+def test_auto_chooses_when_the_prompt_is_known_and_says_why():
+    (auto,) = FidelitySelectMethod.execute({"method": "auto"}).args
+    _, text = drawn_with(auto)
+    assert "Chosen by auto: " in text and "several objects with attributes" in text
 
 
 def test_the_chain_from_prompt_to_report():
@@ -104,9 +145,9 @@ def test_the_chain_from_prompt_to_report():
         latent = KSampler().sample(patched, 1, 6, 5.0, "euler", "normal", positive, negative, {"samples": torch.zeros(2, 4, 16, 24)}, 1.0)[0]
         image = VAEDecode().decode(vae, latent)[0]
         result = FidelityViewMaps.execute(record, targets, image, False)
-        overlay, masks, plot, report = result.args
+        overlay, masks, plot, text = result.args
     assert "car" in summary and "clock" in summary
     assert overlay.shape == (4, *image.shape[1:]) and masks.shape == overlay.shape[:3]
     assert 0 <= float(masks.min()) and float(masks.max()) <= 1
     assert plot.ndim == 4 and plot.shape[0] == 1 and float(plot.std()) > 0
-    assert "T-SAM" in report and "→" in report
+    assert "T-SAM" in text and "→" in text

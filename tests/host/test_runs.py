@@ -45,7 +45,7 @@ def test_a_seed_reproduces_its_picture(method):
 
 
 @every_family
-@every_method
+@pytest.mark.parametrize("method", LATENT_METHODS)
 @pytest.mark.parametrize("cfg", [1.0, 5.0])
 def test_images_of_a_batch_equal_the_same_images_drawn_singly(family, method, cfg):
     starts = noise(3, 4, 16, 24)

@@ -1,0 +1,1 @@
+"""The parts of the fidelity benchmark (benchmarks/fidelity.py), one idea a file."""

@@ -1,0 +1,95 @@
+"""Draws pictures through the host as its KSampler does, one prompt with several seeds at a time."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import comfy.sample
+import comfy.samplers
+import comfy.sd
+import torch
+from prompt_fidelity.core.methods.base import ScoreEdit
+from prompt_fidelity.host.demo_model import demo_card, load_demo_model
+from prompt_fidelity.host.install import attach
+from prompt_fidelity.host.text import encode_with_targets
+from torch import Tensor
+
+from .placebo import RandomEdit, moves_of, with_placebo
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Pictures [B, H, W, 3] in 0..1 of one prompt, and what they cost: seconds of work per picture."""
+
+    pictures: Tensor
+    seconds: float
+    moves: dict[float, Tensor]
+    updates: int = 0
+
+    @property
+    def moved(self) -> list[float]:
+        """How far each picture's latent was moved altogether, in lengths of the latent."""
+        return torch.stack(list(self.moves.values())).sum(0).tolist() if self.moves else [0.0] * len(self.pictures)
+
+
+class Artist:
+    """A model with its text encoder, VAE and sampling settings (steps, cfg, sampler, scheduler, width, height)."""
+
+    def __init__(self, model, clip, vae, sampling: dict) -> None:
+        self.model, self.clip, self.vae, self.sampling = model, clip, vae, sampling
+        self._negative = encode_with_targets(clip, "")[0]
+        # On a processor, the seconds of the processor's own work: others may be using the machine too.
+        self._clock = time.process_time if comfy.model_management.cpu_mode() else time.perf_counter
+
+    @classmethod
+    def with_demo_model(cls) -> Artist:
+        return cls(*load_demo_model(), dict(demo_card()["sampling"]))
+
+    @classmethod
+    def with_checkpoint(cls, path: Path, size: int, steps: int, cfg: float) -> Artist:
+        """Raises FileNotFoundError, or ValueError for a file without text encoder or VAE."""
+        if not path.is_file():
+            raise FileNotFoundError(f"The checkpoint {path} is not there. Give the path of a Stable Diffusion 1.x, 2.x or SDXL checkpoint.")
+        model, clip, vae = comfy.sd.load_checkpoint_guess_config(str(path))[:3]
+        if clip is None or vae is None:
+            raise ValueError(f"{path} holds no text encoder or no VAE: give a full checkpoint, not the diffusion model alone.")
+        return cls(model, clip, vae, {"steps": steps, "cfg": cfg, "sampler": "euler", "scheduler": "normal", "width": size, "height": size})
+
+    def encode(self, prompt: str):
+        """(conditioning, targets)"""
+        return encode_with_targets(self.clip, prompt)
+
+    def noise(self, seeds: list[int]) -> Tensor:
+        """The noise that KSampler draws for each of these seeds, [B, 4, h, w]."""
+        s = self.sampling
+        empty = torch.zeros(1, 4, s["height"] // 8, s["width"] // 8)
+        return torch.cat([comfy.sample.prepare_noise(empty, seed) for seed in seeds])
+
+    def plain(self, conditioning, seeds: list[int]) -> Drawn:
+        return self._draw(self.model, conditioning, seeds)
+
+    def with_method(self, method, targets, conditioning, seeds: list[int]) -> Drawn:
+        model, record = attach(self.model, method, targets)
+        drawn = self._draw(model, conditioning, seeds)
+        return Drawn(drawn.pictures, drawn.seconds, moves_of(record.steps), record.updates)
+
+    def with_placebo(self, method, moves: dict[float, Tensor], targets, conditioning, seeds: list[int]) -> Drawn:
+        """The placebo of a method that has moved these seeds' latents by `moves`; see placebo.py."""
+        model = with_placebo(self.model, moves, seeds)
+        for part in method.parts:
+            if isinstance(part.method, ScoreEdit):
+                model, _ = attach(model, RandomEdit(part.method, seeds), targets, strength=part.weight)
+        drawn = self._draw(model, conditioning, seeds)
+        return Drawn(drawn.pictures, drawn.seconds, moves)
+
+    def _draw(self, model, conditioning, seeds: list[int]) -> Drawn:
+        s, noise = self.sampling, self.noise(seeds)
+        began = self._clock()
+        latent = comfy.sample.sample(
+            model, noise, s["steps"], s["cfg"], s["sampler"], s["scheduler"], conditioning, self._negative,
+            torch.zeros_like(noise), disable_pbar=True, seed=seeds[0],
+        )  # fmt: skip
+        seconds = (self._clock() - began) / len(seeds)
+        return Drawn(self.vae.decode(latent).float().cpu().clamp(0, 1), seconds, {})

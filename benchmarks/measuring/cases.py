@@ -1,0 +1,62 @@
+"""Which pictures are drawn: prompts with what they ask for, and seeds, in two halves that share neither."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tinyshapes import data
+
+HALVES = ("dev", "test")
+PROMPTS = 200  # in each half
+FIRST_SEED = {"dev": 0, "test": 1000}
+_NAMED = re.compile(rf"\b({'|'.join(data.COLOURS)}) ({'|'.join(data.NOUNS)})\b")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A prompt and the (noun, colour) pairs it asks for; none where only CLIP can judge."""
+
+    prompt: str
+    wanted: tuple[tuple[str, str], ...] = ()
+
+
+def shape_cases(half: str, objects: tuple[int, ...], count: int = PROMPTS) -> list[Case]:
+    """`count` different prompts of the half, the numbers of objects in turn; no prompt is in both halves."""
+    rng = np.random.default_rng(2024)
+    found: dict[str, Case] = {}
+    while len(found) < 2 * count:
+        names = data.sample_names(rng, objects[len(found) % len(objects)])
+        prompt = data.enumerate_caption(names)
+        found.setdefault(prompt, Case(prompt, tuple(names)))
+    both = list(found.values())
+    # Pairs of neighbours have the same number of objects only if cut in the middle, so each half keeps the turn.
+    return both[:count] if half == "dev" else both[count:]
+
+
+def read_cases(path: Path, judged_by_shapes: bool) -> list[Case]:
+    """One prompt a line; empty lines and lines that begin with # are passed over. Raises ValueError for what cannot be judged."""
+    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    cases = []
+    for prompt in (line for line in lines if line and not line.startswith("#")):
+        wanted = tuple((noun, colour) for colour, noun in _NAMED.findall(prompt))
+        if judged_by_shapes and not wanted:
+            raise ValueError(
+                f'"{prompt}" names none of the demo model\'s shapes. Write prompts such as "a red ball and a blue ring" '
+                f"(colours {', '.join(data.COLOURS)}; shapes {', '.join(data.NOUNS)}), or give a --checkpoint."
+            )
+        cases.append(Case(prompt, wanted))
+    if not cases:
+        raise ValueError(f"{path} holds no prompt.")
+    return cases
+
+
+def read_seeds(text: str) -> list[int]:
+    """"3" or "0-7", both ends included."""
+    first, _, last = text.partition("-")
+    seeds = list(range(int(first), int(last or first) + 1))
+    if not seeds:
+        raise ValueError(f"--seeds {text} holds no seed: write the smaller number first.")
+    return seeds

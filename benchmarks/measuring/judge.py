@@ -1,0 +1,85 @@
+"""What a picture is worth: read by the detector where shapes were asked for, by CLIP's similarities where not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from tinyshapes import detector
+from torch import Tensor
+
+from .cases import Case
+
+
+def cost_in_quality(picture: np.ndarray, plain: np.ndarray) -> dict[str, float]:
+    """Root mean square distance to the plain picture, and the colours' mean saturation (HSV) less the plain one's."""
+    return {
+        "distance": float(np.sqrt(((picture - plain) ** 2).mean())),
+        "saturation": float(saturation(picture) - saturation(plain)),
+    }
+
+
+def saturation(picture: np.ndarray) -> float:
+    """Mean of (max − min) / max over the pixels of [H, W, 3]."""
+    high = picture.max(-1)
+    return float(((high - picture.min(-1)) / np.maximum(high, 1e-6)).mean())
+
+
+class ShapeJudge:
+    """The detector of TinyShapes. Every figure is one picture's; success is all objects in their colours."""
+
+    figures = ("presence", "binding", "success", "extra", "residual")
+
+    def __call__(self, picture: np.ndarray, case: Case, targets) -> dict[str, float]:
+        found = detector.detect(picture)
+        score = detector.score(found, list(case.wanted))
+        residual = float(np.mean([item.residual for item in found])) if found else 1.0
+        return {
+            "presence": score.presence,
+            "binding": score.binding,
+            "success": float(score.success),
+            "extra": score.extra,
+            "residual": residual,
+        }
+
+
+class ClipJudge:
+    """Cosine similarity of picture and whole prompt, and of picture and "a photo of …", the least over the objects."""
+
+    figures = ("full_prompt", "minimum_object")
+
+    def __init__(self, path: Path | None) -> None:
+        import comfy.clip_vision
+        import comfy.sd
+
+        if path is None or not path.is_file():
+            raise FileNotFoundError(
+                "Pictures of a real checkpoint are scored by CLIP, which needs --clip-vision FILE: a whole CLIP model with its text "
+                "and its picture part, such as model.safetensors of openai/clip-vit-large-patch14."
+                + (f" {path} is not there." if path else "")
+            )
+        self.vision = comfy.clip_vision.load(str(path))
+        self.text = comfy.sd.load_clip([str(path)])
+        if self.vision is None or not any("text_projection" in name for name in self.text.get_sd()):
+            raise ValueError(f"{path} is no whole CLIP model: it lacks the text or the picture part.")
+        self._known: dict[str, Tensor] = {}
+
+    def __call__(self, picture: np.ndarray, case: Case, targets) -> dict[str, float]:
+        seen = _unit(self.vision.encode_image(torch.from_numpy(picture)[None])["image_embeds"])
+        objects = [self.said(f"a photo of a {target.phrase}") for target in targets.objects]
+        return {
+            "full_prompt": float(seen @ self.said(case.prompt)),
+            "minimum_object": min((float(seen @ each) for each in objects), default=float("nan")),
+        }
+
+    def said(self, text: str) -> Tensor:
+        if text not in self._known:
+            pooled = self.text.encode_from_tokens(self.text.tokenize(text), return_pooled=True)[1]
+            self._known[text] = _unit(pooled)
+        return self._known[text]
+
+
+def _unit(embedding: Tensor) -> Tensor:
+    flat = embedding.float().cpu().flatten()
+    return flat / torch.linalg.vector_norm(flat)

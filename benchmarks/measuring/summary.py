@@ -1,0 +1,61 @@
+"""From the pictures' figures to the benchmark's answer."""
+
+from __future__ import annotations
+
+from statistics import mean, median
+
+from .statistics import mcnemar, sign_test, wilson
+
+
+def compare(rows: list[dict], plain: list[dict], placebo: list[dict] | None) -> dict:
+    """One way of drawing against plain sampling and its placebo, on the same pictures.
+
+    The figures' means; `interval` is the 95 % interval of success; p_value and p_placebo are McNemar's (of the success, or
+    a sign test of the minimum object's similarity where CLIP judges); None where there is nothing to compare with.
+    """
+    shapes = "success" in rows[0]
+    figures = ("presence", "binding", "success", "extra", "residual") if shapes else ("full_prompt", "minimum_object")
+    answer = {name: mean(row[name] for row in rows) for name in (*figures, "distance", "saturation", "moved")}
+    answer["pictures"] = len(rows)
+    answer["time_ratio"] = median(row["seconds"] / row["plain_seconds"] for row in rows)
+    answer["seconds"] = mean(row["seconds"] for row in rows)
+    if shapes:
+        answer["interval"] = wilson(round(sum(row["success"] for row in rows)), len(rows))
+    for name, others in (("p_value", plain), ("p_placebo", placebo)):
+        answer[name] = None
+        if others and others is not rows:
+            gained, lost, p = _test(others, rows, shapes)
+            answer |= {name: p, f"gained_{name}": gained, f"lost_{name}": lost}
+    if not shapes:
+        answer |= {"presence": None, "binding": None, "success": None}
+    return answer
+
+
+def _test(before: list[dict], after: list[dict], shapes: bool) -> tuple[int, int, float]:
+    if shapes:
+        return mcnemar([row["success"] > 0 for row in before], [row["success"] > 0 for row in after])
+    pairs = [(b["minimum_object"], a["minimum_object"]) for b, a in zip(before, after, strict=True)]
+    more, less = sum(a > b for b, a in pairs), sum(a < b for b, a in pairs)
+    return more, less, sign_test(more, less)
+
+
+def lines(methods: dict[str, dict]) -> list[str]:
+    """The table that is printed."""
+    shapes = any("interval" in answer for answer in methods.values())
+    head = ["", *(["success", "95 %", "presence", "binding"] if shapes else ["full prompt", "minimum object"])]
+    rows = [[*head, "gained/lost", "p plain", "p placebo", "time", "distance", "saturation", *(["residual"] if shapes else []), "moved"]]
+    for name, a in methods.items():
+        if shapes:
+            low, high = a["interval"]
+            row = [name, f"{a['success']:.1%}", f"{low:.0%}-{high:.0%}", f"{a['presence']:.1%}", f"{a['binding']:.1%}"]
+        else:
+            row = [name, f"{a['full_prompt']:.3f}", f"{a['minimum_object']:.3f}"]
+        changed = f"+{a['gained_p_value']}/-{a['lost_p_value']}" if a["p_value"] is not None else ""
+        row += [changed, _p(a["p_value"]), _p(a["p_placebo"]), f"{a['time_ratio']:.2f} x", f"{a['distance']:.3f}", f"{a['saturation']:+.3f}"]
+        rows.append([*row, *([f"{a['residual']:.3f}"] if shapes else []), f"{a['moved']:.2f}"])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _p(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}" if value >= 0.001 else f"{value:.0e}"

@@ -1,0 +1,120 @@
+"""The choice of a method, left to the pack: a table of rules, the first that fits decides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from ..errors import MethodError
+from ..targets import Targets
+from .base import Method, Part, Situation
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the rules go by."""
+
+    objects: int
+    attributes: int
+    relations: int
+    gradients: bool
+    layout: bool
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Where `fits` holds, the first of `choices` that the pack has is taken; `because` completes "… because …"."""
+
+    fits: Callable[[Facts], bool]
+    choices: tuple[str, ...]
+    because: str
+
+
+# The order of choices follows the benchmark's table (benchmarks/fidelity.py), best first.
+RULES = (
+    Rule(
+        lambda f: not f.gradients,
+        ("attention_regulation",),
+        "this model's weights are streamed, so no method that needs gradients can run",
+    ),
+    Rule(
+        lambda f: f.layout and f.objects > 0,
+        ("space_time",),
+        "a layout says where the objects go",
+    ),
+    Rule(
+        lambda f: f.objects >= 2 and f.attributes > 0,
+        ("attend_and_excite",),
+        "the prompt has several objects with attributes",
+    ),
+    Rule(
+        lambda f: f.objects >= 2,
+        ("attend_and_excite",),
+        "the prompt has several objects and no attributes",
+    ),
+    Rule(
+        lambda f: f.objects == 1 and f.attributes > 0,
+        ("syngen",),
+        "the prompt has one object, whose attributes are to be bound to it",
+    ),
+    Rule(
+        lambda f: f.objects == 1,
+        ("attend_and_excite",),
+        "the prompt has one object",
+    ),
+    Rule(
+        lambda f: True,
+        ("t_sam",),
+        "no object was found in the prompt, and T-SAM works on all of its words",
+    ),
+)
+
+
+class Auto(Method):
+    """Stands for the method that the rules choose once prompt and model are known (`resolve`)."""
+
+    kind = "auto"
+    title = "Auto"
+    paper = ""
+    preset = "auto"
+    parts: tuple[Part, ...] = ()
+    window = (0.0, 1.0)
+    resolution = "auto"
+
+    def __init__(self, methods: Mapping[str, type[Method]]) -> None:
+        self.methods = methods
+
+    def applies(self, targets: Targets) -> bool:
+        return False
+
+    def check(self, targets: Targets) -> list[str]:
+        return []
+
+    def settings_text(self) -> str:
+        return "chosen when the model and the prompt are known"
+
+    def resolve(self, targets: Targets, situation: Situation) -> tuple[Method, str]:
+        """The method of the first rule that fits, with its default settings, and the reason.
+
+        Raises MethodError if every method for this situation is missing from the pack.
+        """
+        facts = Facts(
+            len(targets.objects),
+            sum(len(target.attributes) for target in targets.objects),
+            len(targets.relations),
+            situation.gradients,
+            situation.layout,
+        )
+        for rule in RULES:
+            if not rule.fits(facts):
+                continue
+            for name in rule.choices:
+                if name in self.methods:
+                    method = self.methods[name]()
+                    return method, f"{method.title}, because {rule.because}."
+            if not situation.gradients:
+                break
+        raise MethodError(
+            "No method can work with this model: its weights are streamed, and every method here needs gradients. "
+            "Load it with Load Checkpoint, or start ComfyUI with --disable-dynamic-vram."
+        )

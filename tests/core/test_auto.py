@@ -1,0 +1,79 @@
+"""The choice that `auto` makes, and that every reason is told."""
+
+from dataclasses import replace
+
+import pytest
+from prompt_fidelity.core.methods import METHODS, MethodError
+from prompt_fidelity.core.methods.auto import RULES, Auto
+from prompt_fidelity.core.methods.base import Situation
+from prompt_fidelity.core.methods.combined import CombinedMethods
+from prompt_fidelity.core.methods.t_sam import TSAM
+from prompt_fidelity.core.record import Record
+from prompt_fidelity.core.report import report
+from prompt_fidelity.core.targets import Relation
+from toy import OBJECTS, make_targets
+
+BARE = tuple(replace(target, attributes=()) for target in OBJECTS)
+
+
+class StandIn(TSAM):
+    """For a method that is not in the pack yet."""
+
+
+def chosen(targets, situation=Situation(), methods=METHODS):
+    return Auto(methods).resolve(targets, situation)
+
+
+@pytest.mark.parametrize(
+    ("objects", "because"),
+    [
+        (OBJECTS, "several objects with attributes"),
+        (BARE, "no attributes"),
+        (OBJECTS[:1], "one object, whose attributes"),
+        (BARE[:1], "one object."),
+        ((), "no object was found"),
+    ],
+)
+def test_what_the_prompt_holds_decides(objects, because):
+    method, reason = chosen(make_targets(objects))
+    assert method.name in METHODS and method.preset == next(iter(method.PRESETS))
+    assert because in reason and reason.startswith(method.title)
+    assert method.applies(make_targets(objects))
+
+
+def test_streamed_weights_choose_the_method_without_gradients():
+    without = Situation(gradients=False)
+    method, reason = chosen(make_targets(), without)
+    assert method.name == "attention_regulation" and "streamed" in reason
+    only_gradients = {name: method for name, method in METHODS.items() if name != "attention_regulation"}
+    with pytest.raises(MethodError, match="--disable-dynamic-vram"):
+        chosen(make_targets(), without, only_gradients)
+
+
+def test_a_layout_decides_where_there_is_a_method_for_it():
+    drawn = Situation(layout=True)
+    related = replace(make_targets(), relations=(Relation(0, "left of", 1),))
+    assert type(chosen(related, drawn, {**METHODS, "space_time": StandIn})[0]) is StandIn
+    without = {name: method for name, method in METHODS.items() if name != "space_time"}
+    assert "layout" not in chosen(related, drawn, without)[1]
+
+
+def test_the_table_ends_with_a_rule_for_everything():
+    names = {name for rule in RULES for name in rule.choices}
+    assert names <= {*METHODS, "space_time"}
+    assert RULES[-1].fits(None)
+
+
+def test_auto_inside_a_combination_is_resolved():
+    method, reason = CombinedMethods([(Auto(METHODS), 0.5), (TSAM(), 1.0)]).resolve(make_targets(), Situation())
+    assert len(method.parts) == 2 and method.parts[0].weight == 0.5
+    assert "several objects with attributes" in reason
+
+
+def test_the_report_says_what_was_chosen_and_why():
+    targets, record = make_targets(), Record()
+    method, reason = chosen(targets)
+    record.begin(method, targets, reason=reason)
+    assert f"Chosen by auto: {method.title}, because the prompt has several objects with attributes." in report(record)
+    record.begin(method, targets)
+    assert "Chosen by auto" not in report(record)

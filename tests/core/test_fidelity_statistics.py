@@ -1,0 +1,125 @@
+"""The fidelity benchmark's statistics, prompts and table, none of which need the host."""
+
+import sys
+from math import comb
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
+
+from measuring.cases import Case, read_cases, read_seeds, shape_cases  # noqa: E402
+from measuring.statistics import mcnemar, sign_test, wilson  # noqa: E402
+from measuring.summary import compare, lines  # noqa: E402
+from measuring.table import Table  # noqa: E402
+
+
+@pytest.mark.parametrize(
+    ("hits", "total", "low", "high"),
+    [(0, 10, 0.0, 0.2775), (5, 10, 0.2366, 0.7634), (10, 10, 0.7225, 1.0), (81, 263, 0.2553, 0.3662)],
+)
+def test_wilson_gives_the_published_intervals(hits, total, low, high):
+    assert wilson(hits, total) == (pytest.approx(low, abs=1e-4), pytest.approx(high, abs=1e-4))
+
+
+def test_no_pictures_say_nothing():
+    assert wilson(0, 0) == (0.0, 1.0)
+    assert mcnemar([], []) == (0, 0, 1.0)
+
+
+def test_mcnemar_counts_changed_pictures_only():
+    before = [False] * 9 + [True] * 2 + [True] * 50 + [False] * 40
+    after = [True] * 9 + [False] * 2 + [True] * 50 + [False] * 40
+    gained, lost, p = mcnemar(before, after)
+    assert (gained, lost) == (9, 2)
+    assert p == pytest.approx(2 * sum(comb(11, k) for k in range(3)) / 2**11)
+    assert mcnemar(after, before) == (2, 9, p)
+    with pytest.raises(ValueError):
+        mcnemar([True, False], [True])
+
+
+@pytest.mark.parametrize(("more", "less", "p"), [(0, 0, 1.0), (3, 3, 1.0), (5, 0, 0.0625), (10, 0, 2 / 1024)])
+def test_the_sign_test_is_exact(more, less, p):
+    assert sign_test(more, less) == pytest.approx(p)
+
+
+def test_the_halves_share_no_prompt_and_are_always_the_same():
+    dev, test = shape_cases("dev", (2, 3)), shape_cases("test", (2, 3))
+    assert len(dev) == len(test) == 200
+    assert not {case.prompt for case in dev} & {case.prompt for case in test}
+    assert dev == shape_cases("dev", (2, 3))
+    for half in (dev, test):
+        assert [len(case.wanted) for case in half] == [2, 3] * 100
+    assert {len(case.wanted) for case in shape_cases("test", (3,))} == {3}
+
+
+def test_prompts_of_a_file_are_understood_or_refused(tmp_path):
+    file = tmp_path / "prompts.txt"
+    file.write_text("# mine\n\na red ball and a blue ring\na white cup above a black bar\n")
+    first, second = read_cases(file, judged_by_shapes=True)
+    assert first == Case("a red ball and a blue ring", (("ball", "red"), ("ring", "blue")))
+    assert second.wanted == (("cup", "white"), ("bar", "black"))
+    file.write_text("a cat and a dog\n")
+    with pytest.raises(ValueError, match="a cat and a dog.*red.*ball"):
+        read_cases(file, judged_by_shapes=True)
+    assert read_cases(file, judged_by_shapes=False) == [Case("a cat and a dog")]
+    file.write_text("\n")
+    with pytest.raises(ValueError, match="no prompt"):
+        read_cases(file, judged_by_shapes=False)
+
+
+def test_seeds():
+    assert read_seeds("3") == [3]
+    assert read_seeds("0-3") == [0, 1, 2, 3]
+    with pytest.raises(ValueError, match="no seed"):
+        read_seeds("4-2")
+
+
+def row(name="plain", seed=0, success=0.0, **more):
+    figures = {"presence": 0.5, "binding": 0.5, "success": success, "extra": 0.0, "residual": 0.1}
+    cost = {"distance": 0.1, "saturation": 0.0, "moved": 0.2, "updates": 10, "seconds": 3.0, "plain_seconds": 2.0}
+    return {"name": name, "settings": "abc", "prompt": "a, b", "seed": seed, **figures, **cost, **more}
+
+
+FIGURES = ("presence", "binding", "success", "extra", "residual")
+
+
+def test_the_table_goes_on_where_it_was_stopped(tmp_path):
+    path = tmp_path / "out" / "fidelity.csv"
+    table = Table(path, FIGURES)
+    table.add([row(seed=0), row(seed=1, success=1.0)])
+    with path.open("a") as file:
+        file.write('plain,abc,"a, b",2,0.5,')  # stopped in the middle of a line
+    again = Table(path, FIGURES)
+    assert [again.has("plain", "abc", "a, b", seed) for seed in (0, 1, 2)] == [True, True, False]
+    assert not again.has("plain", "other settings", "a, b", 0)
+    assert [r["success"] for r in again.select("plain", "abc", [("a, b", 1), ("a, b", 0), ("a, b", 2)])] == [1.0, 0.0]
+    again.add([row(seed=2)])
+    assert Table(path, FIGURES).has("plain", "abc", "a, b", 2)
+    with pytest.raises(ValueError, match="--out"):
+        Table(path, ("full_prompt",))
+
+
+def test_a_method_is_compared_on_the_same_pictures():
+    plain = [row(seed=s, success=float(s < 2)) for s in range(10)]
+    placebo = [row(seed=s, success=float(s < 3)) for s in range(10)]
+    method = [row(seed=s, success=float(s < 9)) for s in range(10)]
+    answer = compare(method, plain, placebo)
+    assert (answer["success"], answer["time_ratio"], answer["pictures"]) == (0.9, 1.5, 10)
+    assert (answer["gained_p_value"], answer["lost_p_value"]) == (7, 0)
+    assert answer["p_value"] == pytest.approx(2 / 2**7) and answer["p_placebo"] == pytest.approx(2 / 2**6)
+    assert answer["interval"] == wilson(9, 10)
+    alone = compare(plain, plain, None)
+    assert alone["p_value"] is None and alone["p_placebo"] is None
+    table = lines({"plain": alone, "mine": answer})
+    assert "90.0%" in table[2] and "+7/-0" in table[2] and "1.50 x" in table[2]
+
+
+def test_clip_scores_are_compared_by_the_object_that_fares_worst():
+    def clip(value):
+        return {"full_prompt": 0.3, "minimum_object": value, "distance": 0, "saturation": 0, "moved": 0, "seconds": 1, "plain_seconds": 1}
+
+    answer = compare([clip(0.3)] * 6, [clip(0.2)] * 6, None)
+    assert answer["p_value"] == pytest.approx(2 / 2**6) and answer["success"] is None
+    assert answer["minimum_object"] == pytest.approx(0.3)
+    assert "0.300" in lines({"mine": answer})[1]

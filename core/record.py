@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from .editing import EditLog
 from .methods.base import Method
+from .mixing import MixLog
 from .optimize import StepLog
 from .recorder import TargetMaps
 from .targets import Targets
@@ -17,8 +18,8 @@ class Record:
 
     The host caches a node's outputs, so the same object comes back when a workflow is queued again: `begin` empties it.
     It holds small CPU tensors only. `steps` is the list that the run's LatentOptimizer logs to, `edits` that of its
-    ScoreEditor. `seconds` is the time spent on the updates, `run_seconds` that of the whole sampling, if known. `reason` is
-    why `auto` chose the method.
+    ScoreEditor, `mixes` that of its OutputMixer. `seconds` is the time spent on the updates, `run_seconds` that of the
+    whole sampling, if known. `reason` is why `auto` chose the method.
     """
 
     method: Method | None = None
@@ -32,6 +33,7 @@ class Record:
     warnings: list[str] = field(default_factory=list)
     steps: list[StepLog] = field(default_factory=list)
     edits: list[EditLog] = field(default_factory=list)
+    mixes: list[MixLog] = field(default_factory=list)
     maps: TargetMaps = field(default_factory=TargetMaps)
     seconds: float = 0.0
     run_seconds: float | None = None
@@ -51,11 +53,11 @@ class Record:
         warnings: list[str] | tuple[str, ...] = (),
         reason: str = "",
     ) -> None:
-        """Forget the run before and note what this one is; `self.steps` and `self.edits` are the run's logs to fill."""
-        # The text encoder's attention is the one tensor of the targets, and may lie on the GPU.
+        """Forget the run before and note what this one is; `self.steps`, `self.edits` and `self.mixes` are the run's logs to fill."""
+        # The text encoder's attention may lie on the GPU, and the encoder itself should not be kept by a record.
         fresh = Record(
             method,
-            replace(targets, text_attention=None),
+            replace(targets, text_attention=None, encode=None),
             strength,
             start,
             end,
@@ -106,4 +108,4 @@ class Record:
     @property
     def acted(self) -> bool:
         """Whether there was a step at which the method was in force."""
-        return bool(self.steps or self.edits)
+        return bool(self.steps or self.edits or self.mixes)

@@ -8,6 +8,7 @@ from .record import Record
 _HARDLY = 0.03
 # The same for the change of a target's share of the attention.
 _HARDLY_SHARE = 0.005
+_NOTHING = {"latent_loss": "no update", "score_edit": "no edit", "output_mix": "not mixed"}
 # So many images get a column of their own; of larger batches the mean is shown.
 _MOST_COLUMNS = 4
 
@@ -24,12 +25,14 @@ def headline(record: Record) -> str:
     """The run in one line, for a node's face or a table: "T-SAM: 25 updates, loss 0.41 → 0.22"."""
     if record.method is None:
         return "nothing recorded yet"
+    if record.mixes:
+        return f"{record.method.title}: mixed in {_count(len(record.mixes), 'step')}"
     edited = record.edited()
     if edited:
         before, after = (f"{float(shares.mean()):.1%}" for shares in (edited[0].before, edited[-1].after))
         return f"{record.method.title}: {_count(len(edited), 'step')} edited, share of a target {before} → {after}"
     if not record.measured():
-        return f"{record.method.title}: {'no edit' if record.method.kind == 'score_edit' else 'no update'}"
+        return f"{record.method.title}: {_NOTHING[record.method.kind]}"
     before, after = overall_loss(record)
     return f"{record.method.title}: {_count(record.updates, 'update')}, loss {_number(before)} → {_number(after)}"
 
@@ -66,6 +69,14 @@ def _activity(record: Record) -> list[str]:
             f"Active in {len(record.steps)}{of_all} steps, between {start:.0%} and {end:.0%} of the run: "
             f"{_count(record.updates, 'update')}, {_count(record.evaluations, 'extra network call')}."
         )
+    if record.mixes:
+        lines.append(
+            f"Mixed in {len(record.mixes)}{of_all} steps, between {start:.0%} and {end:.0%} of the run, "
+            f"in {_count(max(entry.layers for entry in record.mixes), 'layer')}."
+        )
+        first, last = record.mixes[0], record.mixes[-1]
+        weights = zip(first.names, first.weights, last.weights, strict=True)
+        lines += [f"  {name}: weight {_change(before, after)}" for name, before, after in weights]
     if record.edits:
         lines.append(
             f"Edited in {len(record.edited())}{of_all} steps, between {start:.0%} and {end:.0%} of the run, "
@@ -82,7 +93,7 @@ def _activity(record: Record) -> list[str]:
         )
     whole = f" of {record.run_seconds:.1f} s" if record.run_seconds else ""
     sampler = f" (sampler {record.sampler})" if record.sampler else ""
-    if record.method.kind == "score_edit":
+    if record.method.kind != "latent_loss":
         lines.append(f"Time of the whole run: {record.run_seconds or 0:.1f} s{sampler}.")
     else:
         lines.append(f"Time spent on the updates: {record.seconds:.1f} s{whole}{sampler}.")
@@ -132,8 +143,13 @@ def _shares(record: Record) -> list[str]:
 
 def _notes(record: Record) -> list[str]:
     notes = list(record.warnings)
-    for entry in (*record.steps, *record.edits):
+    for entry in (*record.steps, *record.edits, *record.mixes):
         notes += [f"At {entry.progress:.0%} of the run: {reason}." for reason in entry.skipped]
+    if any(not entry.unconditional for entry in record.mixes):
+        notes.append(
+            "The negative prompt was not run together with the positive one (guidance 1, or little memory), so the attention to "
+            "the whole prompt was taken off in its place."
+        )
     if record.finished:
         notes += _judgement(record)
     notes = list(dict.fromkeys(notes))
@@ -159,6 +175,8 @@ def _judgement(record: Record) -> list[str]:
             f"The method's window ({start:.0%} to {end:.0%}) holds none of this run's steps, so nothing was changed. "
             "Widen start and end; with a denoise below 1 the sampling begins late, so end must be later."
         ]
+    if record.method.kind == "output_mix":
+        return []
     if record.method.kind == "score_edit":
         return _judgement_of_edits(record)
     if not record.measured():

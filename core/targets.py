@@ -7,7 +7,8 @@ cross-attention map.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import torch
 
@@ -91,6 +92,7 @@ class Targets:
     chunk: int
     text_attention: torch.Tensor | None = None
     pads_with_end: bool = True
+    encode: Callable[[list[str]], list[torch.Tensor]] | None = field(default=None, compare=False, repr=False)
 
     def summary(self) -> str:
         """What was understood, for the artist: one line per object, then the relations."""

@@ -1,11 +1,13 @@
 """Attaches a method to a clone of the host's model: nothing global, nothing that other clones would notice."""
 
 import time
+from dataclasses import replace
 
 import comfy.model_management
 import comfy.patcher_extension
 
-from ..core.methods.base import Method, Situation
+from ..core.layout import Layout
+from ..core.methods.base import Method, OutputMix, Situation
 from ..core.record import Record
 from ..core.targets import Targets
 from .errors import HostError
@@ -20,24 +22,46 @@ from .unet import cross_attention_sites
 _GRADIENT_ROWS = 3
 
 
-def attach(model, method: Method, targets: Targets, *, strength: float = 1.0, start: float = 0.0, end: float = 1.0, node_id: str | None = None):
+def attach(
+    model,
+    method: Method,
+    targets: Targets,
+    *,
+    strength: float = 1.0,
+    start: float = 0.0,
+    end: float = 1.0,
+    node_id: str | None = None,
+    layout: Layout | None = None,
+):
     """A clone of `model` (the host's ModelPatcher) that applies `method` while it samples, and the Record of its runs.
 
     `start` and `end` are the host's percent of the noise schedule; they narrow the method's own window. With strength 0
-    or without objects the picture is bit-identical to the plain model's and only the maps are recorded. Raises HostError
-    for a model that the method cannot work with, core MethodError for targets it cannot.
+    or without objects the picture is bit-identical to the plain model's and only the maps are recorded. `layout` is for
+    methods that work in regions; without one they take the solver's. Raises HostError for a model that the method cannot work with, core MethodError for targets it cannot.
     """
     if start >= end:
         raise HostError(f"start_percent ({start:g}) must be smaller than end_percent ({end:g}); otherwise there is no step to act on.")
     cross_attention_sites(model.model.diffusion_model)
-    method, reason = method.resolve(targets, Situation(gradients=can_be_differentiated(model)))
-    plan = Plan(method, targets, strength, start, end, Record(), node_id, reason)
+    method, reason = method.resolve(targets, Situation(gradients=can_be_differentiated(model), layout=layout is not None))
+    plan = Plan(method, targets, strength, start, end, Record(), node_id, reason, layout)
+    if plan.mix is not None:
+        plan = replace(plan, local=_local_prompts(plan.mix.method, targets, layout))
     plan.begin()
     patched = _resident_clone(model) if plan.moves else model.clone()
     patched.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, KEY, _OuterSample(plan))
     if plan.moves:
         patched.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.PREPARE_SAMPLING, KEY, _prepare_sampling)
     return patched, plan.record
+
+
+def _local_prompts(method: OutputMix, targets: Targets, layout: Layout | None) -> tuple:
+    """The encoded prompt of every placed object (without a layout, of every object), encoded here once for all runs."""
+    if layout is not None:
+        layout.check(targets)
+    if targets.encode is None:
+        raise HostError("These targets have no text encoder with them. Connect the targets output of Extract Targets.")
+    placed = [placement.name for placement in layout.placements] if layout is not None else [target.phrase for target in targets.objects]
+    return tuple(targets.encode([method.local_prompt(phrase) for phrase in placed]))
 
 
 def can_be_differentiated(model) -> bool:

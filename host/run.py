@@ -8,7 +8,9 @@ import comfy.samplers
 import torch
 
 from ..core.editing import ScoreEditor
-from ..core.methods.base import LatentLoss, Method, Part, ScoreEdit
+from ..core.layout import Layout, solve
+from ..core.methods.base import LatentLoss, Method, OutputMix, Part, ScoreEdit
+from ..core.mixing import OutputMixer
 from ..core.optimize import LatentOptimizer, StepLog
 from ..core.record import Record
 from ..core.resolution import choose_level
@@ -17,6 +19,7 @@ from .coordinates import Coordinates
 from .edits import LayerEdit, chain_of
 from .errors import HostError
 from .grad import HeldControl, differentiable
+from .mixes import LayerMixes
 from .progress import show_on_node, stop_if_interrupted
 from .rows import Rows, controlled
 from .samplers import facts_of, name_of
@@ -25,6 +28,8 @@ from .tap import PassEnded, Recording, Tap
 from .unet import cross_attention_sites, edited_sites, last_site
 
 KEY = "prompt_fidelity"
+# Pixels of the picture per latent pixel, in all models that can be patched.
+_PIXELS = 8
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,8 @@ class Plan:
     record: Record
     node_id: str | None = None
     reason: str = ""  # why the method was chosen, where the artist left the choice to the pack
+    layout: Layout | None = None
+    local: tuple[torch.Tensor, ...] = ()  # the encoded prompt of each placed object
 
     @property
     def acts(self) -> bool:
@@ -56,12 +63,21 @@ class Plan:
         return next((part for part in self._at_work if isinstance(part.method, ScoreEdit)), None) if self.acts else None
 
     @property
+    def mix(self) -> Part | None:
+        """The mixture of attention outputs, if there is one, which any pass of the network lets us do."""
+        return next((part for part in self._at_work if isinstance(part.method, OutputMix)), None) if self.acts else None
+
+    @property
     def _at_work(self) -> list[Part]:
         return [part for part in self.method.parts if part.weight > 0 and part.method.applies(self.targets)]
 
     def begin(self, sampler=None, sigmas=()) -> None:
         """Empties the record, and notes in it all that is known before a run (with a sampler) or when the node has run."""
         warnings = self.method.check(self.targets)
+        if self.mix is not None and self.layout is None:
+            warnings.append("No layout is connected, so the objects go where the solver puts them. Connect Predict Layout to see and change their places.")
+        elif self.mix is not None and not self.layout.placements:
+            warnings.append("The layout has a place for none of the objects, so the picture is left unchanged.")
         facts = facts_of(sampler) if sampler is not None else None
         if facts is not None and facts.support == "approximate" and self.moves:
             warnings.append(f"The sampler {name_of(sampler)} takes the method's moves only in part: {facts.note}. Euler and dpmpp_2m take them whole.")
@@ -79,7 +95,7 @@ class Plan:
 
 
 class Run:
-    """Moves the solver's latent at the start of each step in the window, or has its attention scores edited during the step,
+    """Moves the solver's latent at the start of each step in the window, or changes the attention inside the step's calls,
     and records the maps of every step."""
 
     def __init__(self, plan: Plan, guider, sampler, sigmas: torch.Tensor, latent_size: tuple[int, int]):
@@ -88,11 +104,15 @@ class Run:
         self.facts = facts_of(sampler)
         self.clock = StepClock(sampler, sigmas)
         self.coordinates = Coordinates(guider.model_patcher.get_model_object("model_sampling"))
-        window, edit = (plan.start, plan.end), plan.edit
+        window, edit, mix = (plan.start, plan.end), plan.edit, plan.mix
         self.optimizer = (
             LatentOptimizer(plan.method, plan.targets, plan.strength, *window, on_progress=self._progress, log=plan.record.steps) if plan.moves else None
         )
         self.editor = ScoreEditor(edit.method, plan.targets, plan.strength * edit.weight, *window, log=plan.record.edits) if edit is not None else None
+        self.mixer = None
+        if mix is not None:
+            layout = plan.layout if plan.layout is not None else solve(plan.targets, *(side * _PIXELS for side in reversed(latent_size)))
+            self.mixer = OutputMixer(mix.method, plan.targets, layout, plan.strength * mix.weight, *window, log=plan.record.mixes)
         sites = cross_attention_sites(guider.model_patcher.model.diffusion_model)
         self.level = choose_level(plan.method.resolution, *latent_size, list(sites.values()))
         self.end_after = last_site(sites, self.level)
@@ -103,12 +123,15 @@ class Run:
             chain, applies = chain_of(guider.model_options)
             chain.edits.append(LayerEdit(self.editor, rows, edited_sites(sites, self.level, edit.method.settings.layers)))
             self.tap = Tap(rows, chain, applies)
+        self.mixes = LayerMixes(self.mixer, rows, plan.local, guider.model_patcher.model.diffusion_model) if self.mixer is not None else None
         self.seconds = 0.0
         self._step = 0
 
     def install(self) -> None:
         """Into the guider's options, which the host copies for each run and drops after it."""
         self.tap.install(self.guider.model_options)
+        if self.mixes is not None:
+            self.mixes.install(self.guider.model_options)
         comfy.patcher_extension.add_wrapper_with_key(
             comfy.patcher_extension.WrappersMP.PREDICT_NOISE, KEY, self.predict_noise, self.guider.model_options, is_model_options=True
         )
@@ -116,7 +139,7 @@ class Run:
     def before_call(self, model, x: torch.Tensor, sigma: torch.Tensor, kwargs: dict) -> torch.Tensor:
         """Stands in for the solver's model: `model(x, sigma, **kwargs)`, preceded by the method's update where a step begins.
 
-        A score edit that begins with a step stays in force for all of the step's network calls.
+        A score edit or an output mix that begins with a step stays in force for all of the step's network calls.
         """
         if x.requires_grad:  # the gradient pass of another method that the model carries
             return model(x, sigma, **kwargs)
@@ -130,8 +153,9 @@ class Run:
         if updating:
             moved = self._moved(model, x, sigma, kwargs, progress, level)
             x = x.copy_(moved) if self.facts.carry == "latent" else moved
-        if self.editor is not None:
-            self.editor.begin(step, progress, level)
+        for inside in (self.editor, self.mixer):
+            if inside is not None:
+                inside.begin(step, progress, level)
         with self._recording(gradient=False) as recording:
             denoised = model(x, sigma, **kwargs)
         maps = self._of_prompt(recording)
@@ -143,8 +167,9 @@ class Run:
 
     def finish(self) -> None:
         """The run is over, in whichever way."""
-        if self.editor is not None:
-            self.editor.finish()
+        for inside in (self.editor, self.mixer):
+            if inside is not None:
+                inside.finish()
 
     def predict_noise(self, executor, x, timestep, model_options={}, seed=None):
         """The host's PREDICT_NOISE wrapper: a gradient pass runs the controlled conditioning alone and ends early."""

@@ -2,6 +2,7 @@
 
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 import node_helpers
 import torch
@@ -34,8 +35,13 @@ def encode_with_targets(clip, text: str, words: str = "") -> tuple[list, Targets
     with _self_attention(clip) as layers:
         conditioning = clip.encode_from_tokens_scheduled(clip.tokenize(text))
     pads_with_end = tokenizer.pad_token == tokenizer.end_token
-    targets = replace(targets, text_attention=_between_content(layers, targets), pads_with_end=pads_with_end)
+    targets = replace(targets, text_attention=_between_content(layers, targets), pads_with_end=pads_with_end, encode=partial(_encode, clip))
     return node_helpers.conditioning_set_values(conditioning, {KEY: targets}), targets
+
+
+def _encode(clip, texts: list[str]) -> list[torch.Tensor]:
+    """The encoder's output [1, tokens, C] of each text."""
+    return [clip.encode_from_tokens_scheduled(clip.tokenize(text))[0][0].cpu() for text in texts]
 
 
 def _clip_tokenizer(clip, name: str):

@@ -2,11 +2,15 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import apply, combine, demo, maps, methods, targets
+from ..host.layout_files import register_folder
+from . import apply, combine, demo, layout, maps, methods, targets
 
-NODES = [*targets.NODES, *methods.NODES, *apply.NODES, *maps.NODES, *demo.NODES, *combine.NODES]
+NODES = [*targets.NODES, *layout.NODES, *methods.NODES, *apply.NODES, *maps.NODES, *demo.NODES, *combine.NODES]
 
 
 class PromptFidelityExtension(ComfyExtension):
+    async def on_load(self) -> None:
+        register_folder()
+
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return NODES

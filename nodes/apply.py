@@ -4,7 +4,7 @@ from comfy_api.latest import io
 
 from ..host.install import attach
 from ..host.progress import show_on_node
-from .types import CATEGORY, Method, Record, Targets, node_id_of
+from .types import CATEGORY, Layout, Method, Record, Targets, node_id_of
 
 
 class FidelityApply(io.ComfyNode):
@@ -40,6 +40,7 @@ class FidelityApply(io.ComfyNode):
                     step=0.01,
                     tooltip="Act only before this part of the noise schedule. The method's own window (for most the first half) still holds.",
                 ),
+                Layout.Input("layout", optional=True, tooltip="Where the objects go, for methods that work in regions (Space-Time Attention): from Predict Layout."),
             ],
             outputs=[
                 io.Model.Output(tooltip="Connect it to the sampler."),
@@ -49,9 +50,9 @@ class FidelityApply(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, method, targets, strength: float, start_percent: float, end_percent: float) -> io.NodeOutput:
+    def execute(cls, model, method, targets, strength: float, start_percent: float, end_percent: float, layout=None) -> io.NodeOutput:
         node = node_id_of(cls)
-        patched, record = attach(model, method, targets, strength=strength, start=start_percent, end=end_percent, node_id=node)
+        patched, record = attach(model, method, targets, strength=strength, start=start_percent, end=end_percent, node_id=node, layout=layout)
         show_on_node("\n".join(record.warnings) or f"{record.method.title} is attached.", node)
         return io.NodeOutput(patched, record)
 

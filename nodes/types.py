@@ -5,6 +5,10 @@ from comfy_api.latest import io
 Targets = io.Custom("FIDELITY_TARGETS")
 Method = io.Custom("FIDELITY_METHOD")
 Record = io.Custom("FIDELITY_RECORD")
+Layout = io.Custom("FIDELITY_LAYOUT")
+
+# The host's wire for lists, as of the canvas's elements; hosts up to 0.18.2 have the canvas's other wires only.
+Elements = getattr(io, "Array", None) or io.Custom("ARRAY")
 
 CATEGORY = "Prompt Fidelity"
 

@@ -12,10 +12,18 @@ def widget(field: Field, default):
         return io.Combo.Input(field.name, options=list(about["options"]), default=default, tooltip=tooltip)
     if isinstance(default, bool):
         return io.Boolean.Input(field.name, default=default, tooltip=tooltip)
+    if isinstance(default, str):
+        return io.String.Input(field.name, default=default, tooltip=tooltip)
     if isinstance(default, tuple):
         return io.String.Input(field.name, default=", ".join(f"{value:g}" for value in default), tooltip=tooltip)
     kind = io.Int if isinstance(default, int) else io.Float
     return kind.Input(field.name, default=default, min=about["minimum"], max=about["maximum"], step=about["step"], tooltip=tooltip)
+
+
+def widgets(settings_class: type) -> list:
+    """The host's inputs for all settings of a dataclass, at its defaults."""
+    default = settings_class()
+    return [widget(field, getattr(default, field.name)) for field in fields(settings_class)]
 
 
 def settings_from(settings_class: type, values: dict):

@@ -2,8 +2,9 @@
 
 from .attend_and_excite import AttendAndExcite
 from .attention_regulation import AttentionRegulation
-from .base import LatentLoss, LatentLossSettings, Method, MethodError, ScoreEdit
+from .base import LatentLoss, LatentLossSettings, Method, MethodError, OutputMix, ScoreEdit
 from .divide_and_bind import DivideAndBind
+from .space_time import SpaceTime
 from .syngen import SynGen
 from .t_sam import TSAM
 
@@ -13,6 +14,7 @@ METHODS: dict[str, type[Method]] = {
     "attention_regulation": AttentionRegulation,
     "syngen": SynGen,
     "divide_and_bind": DivideAndBind,
+    "space_time": SpaceTime,
 }
 
 __all__ = [
@@ -24,7 +26,9 @@ __all__ = [
     "LatentLossSettings",
     "Method",
     "MethodError",
+    "OutputMix",
     "ScoreEdit",
+    "SpaceTime",
     "SynGen",
     "TSAM",
 ]

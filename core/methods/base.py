@@ -13,9 +13,11 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from ..errors import MethodError
+from ..layout.boxes import Layout
 from ..losses import Losses
 from ..resolution import LAYERS, RESOLUTIONS
 from ..schedule import Schedule
+from ..settings import setting
 from ..targets import Targets
 
 __all__ = [
@@ -24,26 +26,13 @@ __all__ = [
     "LatentLossSettings",
     "Method",
     "MethodError",
+    "OutputMix",
     "Part",
     "ScoreEdit",
     "ScoreEditSettings",
     "Situation",
     "setting",
 ]
-
-
-def setting(
-    default: Any,
-    tooltip: str,
-    *,
-    minimum: float | None = None,
-    maximum: float | None = None,
-    step: float | None = None,
-    options: tuple[str, ...] | None = None,
-) -> Any:
-    """A dataclass field that also carries what a widget for it needs: tooltip, range, choices."""
-    details = {"tooltip": tooltip, "minimum": minimum, "maximum": maximum, "step": step, "options": options}
-    return field(default=default, metadata={name: value for name, value in details.items() if value is not None})
 
 
 @dataclass(frozen=True)
@@ -243,6 +232,44 @@ class ScoreEdit(Method):
         An edit that ends at the softmax returns `probs`.
         """
         return probs
+
+
+class OutputMix(Method):
+    """A mixture of the attention to the whole prompt with that to each object's own prompt, in the object's region.
+
+    When, where and with which weights, and the record of it, is `core.mixing`. O is the number of placed objects.
+    """
+
+    kind: ClassVar[str] = "output_mix"
+
+    @property
+    def wants_unconditional(self) -> bool:
+        """Whether the mixture needs the layer's output for the negative prompt."""
+        return False
+
+    @abstractmethod
+    def local_prompt(self, phrase: str) -> str:
+        """The prompt of an object alone."""
+
+    @abstractmethod
+    def regions(self, layout: Layout, h: int, w: int) -> Tensor:
+        """[O, h, w] float32: how much of each pixel of a map of h × w belongs to each object."""
+
+    @abstractmethod
+    def weights(self, progress: float, layout: Layout) -> Tensor:
+        """[O] float32: how much of its own prompt each object gets at this point of the run, 0 to 1."""
+
+    @abstractmethod
+    def scaled(self, weights: Tensor, strength: float) -> Tensor:
+        """The weights [O] at a strength other than 1."""
+
+    @abstractmethod
+    def mix(self, global_out: Tensor, local_outs: Tensor, regions: Tensor, weights: Tensor, unconditional: Tensor | None = None) -> Tensor:
+        """What a cross-attention layer is to give: [B, pixels, C] from the whole prompt's and [O, B, pixels, C] from the local ones.
+
+        `regions` [O, pixels], `weights` [O]. `unconditional` [B, pixels, C] is the layer's output for the negative
+        prompt, None where the network isn't asked for it in the same call.
+        """
 
 
 def _plain(value: Any) -> str:

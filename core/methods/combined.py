@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 from ..errors import MethodError
 from ..targets import Targets
-from .base import Method, Part, ScoreEdit, Situation
+from .base import Method, OutputMix, Part, ScoreEdit, Situation
 
 
 class CombinedMethods(Method):
     """The latent moves by the sum over the methods of weight × step size × gradient; scores are edited by weight × edit.
 
     Raises MethodError if no method has a weight, if two of them look at attention maps of different sizes (one pass
-    through the network gives the maps of one size), or if two of them edit scores.
+    through the network gives the maps of one size), or if two of them edit scores or mix outputs.
     """
 
     def __init__(self, weighted: Sequence[tuple[Method, float]]) -> None:
@@ -31,12 +31,18 @@ class CombinedMethods(Method):
                 "Two of the combined methods edit attention scores, and only one can. "
                 "Use two Apply Attention Control nodes, one after the other."
             )
+        if sum(isinstance(part.method, OutputMix) for part in self.parts) > 1:
+            raise MethodError(
+                "Two of the combined methods mix attention outputs, and only one can. "
+                "Use two Apply Attention Control nodes, one after the other."
+            )
         self._resolution = next(iter(sizes), "auto")
 
     @property
     def kind(self) -> str:
-        """score_edit if that is all it does, else latent_loss."""
-        return "score_edit" if all(part.method.kind == "score_edit" for part in self.parts) else "latent_loss"
+        """latent_loss if any of its methods is one, else score_edit if any is."""
+        kinds = {part.method.kind for part in self.parts}
+        return next(kind for kind in ("latent_loss", "score_edit", "output_mix") if kind in kinds)
 
     @property
     def title(self) -> str:

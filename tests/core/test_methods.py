@@ -4,7 +4,7 @@ import pytest
 import torch
 from prompt_fidelity.core.attention import smooth
 from prompt_fidelity.core.losses import cosine_matrix
-from prompt_fidelity.core.methods import METHODS, LatentLoss, MethodError
+from prompt_fidelity.core.methods import METHODS, LatentLoss, MethodError, OutputMix, ScoreEdit
 from prompt_fidelity.core.methods.attend_and_excite import AttendAndExcite, AttendAndExciteSettings
 from prompt_fidelity.core.methods.t_sam import TSAM, TSAMSettings, cosine_terms
 from prompt_fidelity.core.targets import Target
@@ -23,7 +23,8 @@ def maps_of(batch=1, h=16, w=16, tokens=77, dtype=torch.float32):
 def test_every_method_describes_itself(name):
     method = METHODS[name]()
     assert method.name == name
-    assert method.kind == ("latent_loss" if name in LATENT else "score_edit")
+    kinds = {"latent_loss": LatentLoss, "score_edit": ScoreEdit, "output_mix": OutputMix}
+    assert isinstance(method, kinds[method.kind])
     assert method.title and method.paper.count(".") == 1
     assert method.preset == next(iter(method.PRESETS))
     assert type(method)(replace(method.settings, end=0.123)).preset == "custom"

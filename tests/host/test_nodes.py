@@ -21,8 +21,14 @@ ROOT = Path(__file__).resolve().parents[2]
 CONTRACT = {
     "FidelityExtractTargets": (["clip", "text", "words"], ["CONDITIONING", "FIDELITY_TARGETS", "STRING"]),
     "FidelitySelectMethod": (["method"], ["FIDELITY_METHOD"]),
-    "FidelityApply": (["model", "method", "targets", "strength", "start_percent", "end_percent"], ["MODEL", "FIDELITY_RECORD"]),
+    "FidelityApply": (["model", "method", "targets", "strength", "start_percent", "end_percent", "layout"], ["MODEL", "FIDELITY_RECORD"]),
     "FidelityViewMaps": (["record", "targets", "image", "attributes"], ["IMAGE", "MASK", "IMAGE", "STRING"]),
+    "FidelityPredictLayout": (
+        ["targets", "width", "height", "predictor", "seed", "model", "conditioning"],
+        ["FIDELITY_LAYOUT", "IMAGE", "BOUNDING_BOX", "ARRAY"],
+    ),
+    "FidelityLayoutFromBoxes": (["targets", "width", "height", "boxes", "json", "image"], ["FIDELITY_LAYOUT", "IMAGE"]),
+    "FidelityLayoutFromMasks": (["targets", "masks", "objects", "image"], ["FIDELITY_LAYOUT", "IMAGE"]),
     "FidelityLoadDemoModel": ([], ["MODEL", "CLIP", "VAE"]),
     "FidelityCombineMethods": (
         ["method_1", "weight_1", "method_2", "weight_2", "method_3", "weight_3", "method_4", "weight_4"],
@@ -35,6 +41,7 @@ PRESETS = {
     "attention_regulation": ["default", "published"],
     "syngen": ["published"],
     "divide_and_bind": ["paper"],
+    "space_time": ["paper", "repo"],
 }
 
 

@@ -8,6 +8,7 @@ Prints a table and writes side-by-side pictures to output/.
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from pathlib import Path
 
@@ -33,6 +34,17 @@ PROMPTS = ("a red ball and a blue ring", "a green bar and a yellow pole", "a blu
 SIDE = 128
 
 
+def shipped() -> dict[str, float]:
+    """Every method that has a workflow, and the strength which that sets for this model."""
+    strengths = {}
+    for name in METHODS:
+        file = ROOT / "workflows" / f"{name}.json"
+        if file.is_file():
+            apply = next(node for node in json.loads(file.read_text())["nodes"] if node["type"] == "FidelityApply")
+            strengths[name] = float(apply["widgets_values"][0])
+    return strengths
+
+
 def draw(model, vae, positive, negative, seed: int) -> tuple[torch.Tensor, float]:
     """The host's KSampler and VAE Decode, with the demo model's own settings: a picture [1, H, W, 3], and its seconds."""
     settings = demo_card()["sampling"]
@@ -55,7 +67,7 @@ def loss_change(record) -> str:
     """The loss per target before and after, such as "ball 0.61→0.22  ring 0.48→0.22"."""
     measured = record.measured()
     if not measured:
-        return "no update"
+        return f"{len(record.edits)} steps with edited scores" if record.edits else "no update"
     before, after = measured[0].first[0], (measured[-1].after if measured[-1].after is not None else measured[-1].last)[0]
     return "  ".join(f"{name} {b:.2f}→{a:.2f}" for name, b, a in zip(measured[-1].names, before, after, strict=True))
 
@@ -81,9 +93,10 @@ def main() -> None:
                 plain, plain_seconds = draw(model, vae, positive, negative, seed)
                 rows.append((prompt, str(seed), "plain", "", drawn_right(plain, targets), f"{plain_seconds:.1f}", "1.0"))
                 row = [("plain", plain[0])]
-                for name, method in METHODS.items():
+                for name, strength in shipped().items():
+                    method = METHODS[name]
                     print(f"  seed {seed}: {method.title} ...", flush=True)
-                    patched, record = FidelityApply.execute(model, method(), targets, 1.0, 0.0, 1.0).args
+                    patched, record = FidelityApply.execute(model, method(), targets, strength, 0.0, 1.0).args
                     picture, seconds = draw(patched, vae, positive, negative, seed)
                     rows.append((prompt, str(seed), name, loss_change(record), drawn_right(picture, targets), f"{seconds:.1f}", f"{seconds / plain_seconds:.1f}"))
                     row.append((method.title, picture[0]))
@@ -97,7 +110,7 @@ def main() -> None:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    print('\n"right" counts the objects that a detector finds with the shape and colour of the prompt. benchmarks/fidelity.py measures that on many prompts.')
+    print('\n"right" counts the objects that a detector finds with the shape and colour of the prompt; these few pictures prove nothing. The step sizes are\nthe papers\', times the strength in each workflow, and are not tuned to this model. benchmarks/fidelity.py measures many prompts.')
 
 
 def save(picture: torch.Tensor, path: Path) -> None:

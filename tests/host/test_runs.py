@@ -60,6 +60,20 @@ def test_images_of_a_batch_equal_the_same_images_drawn_singly(family, method, cf
 
 
 @every_family
+@pytest.mark.parametrize("method", sorted(set(METHODS) - set(LATENT_METHODS)))
+def test_images_of_a_batch_equal_single_ones_when_rounding_cannot_tell_them_apart(family, method):
+    """Attention Regulation's descent takes the best of its iterations: in float32 rounding alone can choose another one."""
+    starts = noise(3, 4, 16, 24)
+    with torch.inference_mode():
+        model = models(family, torch.float64)[0]
+    controlled, record = patched(family, method, model=model)
+    batch = sample(controlled, family, start=starts, steps=4)
+    singles = torch.cat([sample(controlled, family, start=starts[i : i + 1], steps=4) for i in range(3)])
+    assert (batch - singles).abs().max() <= 1e-4 * singles.std()  # the latents between the steps stay float32
+    assert not torch.equal(batch, sample(model, family, start=starts, steps=4))
+
+
+@every_family
 @pytest.mark.parametrize("size", [(1, 4, 27, 32), (1, 4, 16, 40), (2, 4, 13, 9)])
 def test_any_aspect_ratio_and_odd_sizes(family, size):
     controlled, record = patched(family, "t_sam")

@@ -16,6 +16,8 @@ from prompt_fidelity.host.samplers import SAMPLERS
 from prompt_fidelity.host.unet import Site, cross_attention_sites, edited_sites, split_heads
 
 REGULATION = "attention_regulation"
+# How much a target's share grows at least. The scores of the random SDXL network spread wider, so the same descent moves them less.
+LEAST_GROWTH = {"sd1": 3.0, "sd2": 3.0, "sdxl": 1.4}
 every_family = pytest.mark.parametrize("family", FAMILIES)
 
 
@@ -31,7 +33,7 @@ def test_an_edit_changes_the_picture_moves_the_shares_and_leaves_no_trace(family
     assert [entry.index for entry in record.edits] == [0, 1, 2] and record.maps.steps == 6
     for entry in record.edits:
         assert entry.names == ("car", "clock") and entry.layers and not entry.skipped
-        assert (entry.after > 1.2 * entry.before).all()
+        assert (entry.after > LEAST_GROWTH[family] * entry.before).all()
     text = report(record)
     assert "Edited in 3 of 6 steps" in text and all(layer in text for layer in record.edits[0].layers)
     assert "3 steps edited" in headline(record)
@@ -90,7 +92,9 @@ def test_every_sampler_is_edited_at_every_call_of_its_steps(name, monkeypatch):
     if SAMPLERS[name].support == "exact":
         assert steps == [0, 1, 2]
     assert not any(name in warning for warning in record.warnings)
-    if SAMPLERS[name].support != "refused":  # dpm_adaptive throws steps away, and with them what an edit did
+    # Of hundreds of edits one may give a target so much that another gets less: they compete in one softmax.
+    assert all((entry.after.sum(-1) > 1.4 * entry.before.sum(-1)).all() for entry in record.edits)
+    if len(record.edits) <= 3:
         assert all((entry.after > entry.before).all() for entry in record.edits)
 
 

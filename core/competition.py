@@ -6,9 +6,11 @@ from torch import Tensor
 
 from .targets import Targets
 
-# Sharpens the probabilities before they compete anew (published by Attend-and-Excite and the methods built on it).
-_SCALE = 100.0
-
+SHARPNESS = 100.0  # as published by Attend-and-Excite and the methods built on it
+SHARPNESS_TOOLTIP = (
+    "How sharply the words compete for a pixel: the maps are multiplied by this before the softmax over the words (published: 100). "
+    "Less for a model whose attention is sharp already, where at 100 every word holds its pixel for certain and nothing moves."
+)
 
 COMPETING = ("auto", "all", "words")
 COMPETING_TOOLTIP = (
@@ -30,6 +32,6 @@ def competing_columns(targets: Targets, competing: str = "auto") -> list[int]:
     return [p for p in range(targets.length) if p % chunk not in (0, chunk - 1)]
 
 
-def token_shares(maps: Tensor, columns: list[int]) -> Tensor:
-    """softmax over the tokens of 100·A, among `columns` only: [B, h, w, tokens] → [B, h, w, len(columns)]."""
-    return (maps[..., columns] * _SCALE).softmax(dim=-1)
+def token_shares(maps: Tensor, columns: list[int], sharpness: float = SHARPNESS) -> Tensor:
+    """softmax over the tokens of sharpness·A, among `columns` only: [B, h, w, tokens] → [B, h, w, len(columns)]."""
+    return (maps[..., columns] * sharpness).softmax(dim=-1)

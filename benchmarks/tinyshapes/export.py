@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path, default=OUTPUT / "last.pt")
     parser.add_argument("--assets", type=Path, default=ASSETS)
     parser.add_argument("--steps", type=int, default=20, help="sampling steps the demo and the benchmark use")
-    parser.add_argument("--cfg", type=float, default=2.0)
+    parser.add_argument("--cfg", type=float, default=1.75)
     parser.add_argument("--sampler", default="euler")
     parser.add_argument("--scheduler", default="normal")
     args = parser.parse_args()

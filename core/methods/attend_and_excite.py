@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..attention import smooth
-from ..competition import COMPETING, COMPETING_TOOLTIP, competing_columns, token_shares
+from ..competition import COMPETING, COMPETING_TOOLTIP, SHARPNESS, SHARPNESS_TOOLTIP, competing_columns, token_shares
 from ..losses import Losses, first_max
 from ..targets import Targets
 from .base import LatentLoss, LatentLossSettings, check_token_axis, setting
@@ -36,6 +36,7 @@ class AttendAndExciteSettings(LatentLossSettings):
         (0.05, 0.5, 0.8), "The attention peak, 0 to 1, that every object must reach at each refinement point."
     )
     competing: str = setting("auto", COMPETING_TOOLTIP, options=COMPETING)
+    sharpness: float = setting(SHARPNESS, SHARPNESS_TOOLTIP, minimum=1.0, maximum=1000.0, step=1.0)
 
 
 class AttendAndExcite(LatentLoss):
@@ -75,7 +76,7 @@ class AttendAndExcite(LatentLoss):
     def peaks(self, maps: Tensor, targets: Targets) -> Tensor:
         """Strongest pixel of each object's map, over all pieces of its name: [B, h, w, tokens] → [B, T]."""
         check_token_axis(maps, targets)
-        shares = token_shares(maps, self.competing_columns(targets))  # [B, h, w, competing]
+        shares = token_shares(maps, self.competing_columns(targets), self.settings.sharpness)  # [B, h, w, competing]
         peaks = []
         for _, indices in self._objects(targets):
             own = shares[..., indices].movedim(-1, 1)  # [B, pieces, h, w]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..attention import smooth
-from ..competition import COMPETING, COMPETING_TOOLTIP, competing_columns, token_shares
+from ..competition import COMPETING, COMPETING_TOOLTIP, SHARPNESS, SHARPNESS_TOOLTIP, competing_columns, token_shares
 from ..losses import Losses, first_max, jensen_shannon, pixel_distributions
 from ..targets import Targets
 from .base import LatentLoss, LatentLossSettings, check_token_axis, setting
@@ -39,6 +39,7 @@ class DivideAndBindSettings(LatentLossSettings):
         step=0.1,
     )
     competing: str = setting("auto", COMPETING_TOOLTIP, options=COMPETING)
+    sharpness: float = setting(SHARPNESS, SHARPNESS_TOOLTIP, minimum=1.0, maximum=1000.0, step=1.0)
 
 
 class DivideAndBind(LatentLoss):
@@ -66,7 +67,7 @@ class DivideAndBind(LatentLoss):
         check_token_axis(maps, targets)
         columns = competing_columns(targets, self.settings.competing)
         place = {position: i for i, position in enumerate(columns)}
-        shares = token_shares(maps, columns).movedim(-1, 1)  # [B, competing, h, w]
+        shares = token_shares(maps, columns, self.settings.sharpness).movedim(-1, 1)  # [B, competing, h, w]
         shares = smooth(shares) if self.settings.smoothing else shares
 
         def word(positions: tuple[int, ...]) -> Tensor | None:

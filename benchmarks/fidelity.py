@@ -27,7 +27,7 @@ load_pack()
 
 import torch  # noqa: E402
 from measuring.artist import Artist, Drawn  # noqa: E402
-from measuring.cases import FIRST_SEED, HALVES, PROMPTS, Case, read_cases, read_seeds, shape_cases  # noqa: E402
+from measuring.cases import FIRST_SEED, HALVES, PROMPTS, Case, read_cases, read_seeds, relation_cases, shape_cases  # noqa: E402
 from measuring.contestants import PLACEBO, PLAIN, Contestant, contestants  # noqa: E402
 from measuring.judge import ClipJudge, ShapeJudge, cost_in_quality  # noqa: E402
 from measuring.sheet import Sheet  # noqa: E402
@@ -45,8 +45,8 @@ BATCH = 8
 class Benchmark:
     """Draws, judges and keeps what is not in the table yet."""
 
-    def __init__(self, artist: Artist, judge, table: Table, model_id: str, runners: list[Contestant]) -> None:
-        self.artist, self.judge, self.table, self.runners = artist, judge, table, runners
+    def __init__(self, artist: Artist, judge, table: Table, model_id: str, runners: list[Contestant], placebos: bool = True) -> None:
+        self.artist, self.judge, self.table, self.runners, self.placebos = artist, judge, table, runners, placebos
         sampling = json.dumps(artist.sampling, sort_keys=True)
         self.settings = {PLAIN: _fingerprint(model_id, sampling)}
         for runner in runners:
@@ -58,7 +58,8 @@ class Benchmark:
 
     def run(self, case: Case, seeds: list[int], sheet: Sheet | None = None) -> None:
         """One prompt with some seeds in all the ways that are missing, or in all ways if they are wanted for the sheet."""
-        to_do = [r for r in self.runners if sheet or self.missing(r.name, case, seeds) or self.missing(r.placebo, case, seeds)]
+        wanted = {r: [r.name, r.placebo] if self.placebos else [r.name] for r in self.runners}
+        to_do = [r for r, names in wanted.items() if sheet or any(self.missing(name, case, seeds) for name in names)]
         if not to_do and not self.missing(PLAIN, case, seeds):
             return
         conditioning, targets = self.artist.encode(case.prompt)
@@ -67,7 +68,8 @@ class Benchmark:
         for runner in to_do:
             drawn = self.artist.with_method(runner.method, targets, conditioning, seeds)
             ways.append((runner.name, drawn))
-            ways.append((runner.placebo, self.artist.with_placebo(runner.method, drawn.moves, targets, conditioning, seeds)))
+            if self.placebos:
+                ways.append((runner.placebo, self.artist.with_placebo(runner.method, drawn.moves, targets, conditioning, seeds)))
         for name, drawn in ways:
             rows = self._rows(name, case, seeds, targets, drawn, plain)
             self.table.add([row for row in rows if not self.table.has(name, row["settings"], case.prompt, row["seed"])])
@@ -88,12 +90,12 @@ class Benchmark:
         rows = {name: self.table.select(name, print_of, keys) for name, print_of in self.settings.items()}
         plain = rows[PLAIN]
         methods = {PLAIN: compare(plain, plain, None)}
-        placebos = {r.name: compare(rows[r.placebo], plain, None) for r in self.runners}
-        if self.runners:
+        placebos = {r.name: compare(rows[r.placebo], plain, None) for r in self.runners if self.placebos}
+        if placebos:
             pooled = [row for runner in self.runners for row in rows[runner.placebo]]
             methods[PLACEBO] = compare(pooled, plain * len(self.runners), None)
         for runner in self.runners:
-            methods[runner.name] = compare(rows[runner.name], plain, rows[runner.placebo])
+            methods[runner.name] = compare(rows[runner.name], plain, rows[runner.placebo] or None)
         return {"methods": methods, "placebos": placebos, "prompts": len(cases), "seeds": len(seeds)}
 
 
@@ -107,6 +109,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--set", action="append", default=[], metavar="METHOD.SETTING=VALUE", help="change a setting; may be repeated")
     parser.add_argument("--half", choices=HALVES, default="test", help="dev to tune, test to report")
     parser.add_argument("--objects", default="2,3", help="numbers of objects in the demo model's prompts")
+    parser.add_argument("--relations", action="store_true", help="prompts of two objects that say how they stand, instead")
+    parser.add_argument("--no-placebo", action="store_true", help="leave out the placebos, to tune in less time")
     parser.add_argument("--count", type=int, default=PROMPTS, help="so many of the half's prompts")
     parser.add_argument("--prompts", type=Path, help="a file with one prompt a line, instead of the built-in ones")
     parser.add_argument("--seeds", help="such as 0-3, KSampler's seeds (default: one seed, another one in each half)")
@@ -142,12 +146,14 @@ def main() -> None:
         count = min(options.count, SHORT_PROMPTS) if options.short else options.count
         if options.prompts:
             cases = read_cases(options.prompts, judged_by_shapes=demo)
+        elif options.relations:
+            cases = relation_cases(options.half)[:count]
         else:
             cases = shape_cases(options.half, tuple(int(n) for n in options.objects.split(",")))[:count]
         seeds = read_seeds(options.seeds) if options.seeds else [FIRST_SEED[options.half]]
         judged = "shapes" if demo else "clip"
         table = Table(options.out / f"fidelity_{judged}.csv", judge.figures)
-        benchmark = Benchmark(artist, judge, table, model_id, runners)
+        benchmark = Benchmark(artist, judge, table, model_id, runners, not options.no_placebo)
 
         parts = [seeds[i : i + options.batch] for i in range(0, len(seeds), options.batch)]
         units = [(case, part) for case in cases for part in parts]

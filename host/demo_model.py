@@ -73,6 +73,11 @@ class TinyShapes(comfy.supported_models.SD15):
     unet_extra_config: dict = {}
 
 
+def is_demo_model(patcher) -> bool:
+    """Whether a host's ModelPatcher holds TinyShapes."""
+    return isinstance(patcher.model.model_config, TinyShapes)
+
+
 @cache
 def demo_card() -> dict:
     """The model's card (assets/tinyshapes.json): vocabulary, sampling settings, recipe, metrics."""

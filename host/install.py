@@ -7,9 +7,10 @@ import comfy.model_management
 import comfy.patcher_extension
 
 from ..core.layout import Layout
-from ..core.methods.base import Method, OutputMix, Situation
+from ..core.methods.base import DEMO_PRESET, Method, OutputMix, Situation
 from ..core.record import Record
 from ..core.targets import Targets
+from .demo_model import is_demo_model
 from .errors import HostError
 from .rows import controlled
 from .run import KEY, Plan, Run
@@ -42,8 +43,9 @@ def attach(
     if start >= end:
         raise HostError(f"start_percent ({start:g}) must be smaller than end_percent ({end:g}); otherwise there is no step to act on.")
     cross_attention_sites(model.model.diffusion_model)
-    method, reason = method.resolve(targets, Situation(gradients=can_be_differentiated(model), layout=layout is not None))
-    plan = Plan(method, targets, strength, start, end, Record(), node_id, reason, layout)
+    demo = is_demo_model(model)
+    method, reason = method.resolve(targets, Situation(can_be_differentiated(model), layout is not None, demo))
+    plan = Plan(method, targets, strength, start, end, Record(), node_id, reason, layout, hints=_presets_for(demo, method))
     if plan.mix is not None:
         plan = replace(plan, local=_local_prompts(plan.mix.method, targets, layout))
     plan.begin()
@@ -52,6 +54,18 @@ def attach(
     if plan.moves:
         patched.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.PREPARE_SAMPLING, KEY, _prepare_sampling)
     return patched, plan.record
+
+
+def _presets_for(demo: bool, method: Method) -> tuple[str, ...]:
+    """What to say where a method's preset is not made for the model."""
+    hints = []
+    for part in (part.method for part in method.parts if DEMO_PRESET in part.method.PRESETS):
+        if demo and part.preset not in (DEMO_PRESET, "custom"):
+            hints.append(f'The preset {part.preset} of {part.title} is made for Stable Diffusion. For the demo model, choose the preset "{DEMO_PRESET}".')
+        elif not demo and part.preset == DEMO_PRESET:
+            first = next(iter(part.PRESETS))
+            hints.append(f'The preset {DEMO_PRESET} of {part.title} is made for the pack\'s demo model. For this model, choose the preset "{first}".')
+    return tuple(hints)
 
 
 def _local_prompts(method: OutputMix, targets: Targets, layout: Layout | None) -> tuple:

@@ -45,6 +45,7 @@ class Plan:
     node_id: str | None = None
     reason: str = ""  # why the method was chosen, where the artist left the choice to the pack
     layout: Layout | None = None
+    hints: tuple[str, ...] = ()
     local: tuple[torch.Tensor, ...] = ()  # the encoded prompt of each placed object
 
     @property
@@ -73,7 +74,7 @@ class Plan:
 
     def begin(self, sampler=None, sigmas=()) -> None:
         """Empties the record, and notes in it all that is known before a run (with a sampler) or when the node has run."""
-        warnings = self.method.check(self.targets)
+        warnings = [*self.method.check(self.targets), *(self.hints if self.acts else ())]
         if self.mix is not None and self.layout is None:
             warnings.append("No layout is connected, so the objects go where the solver puts them. Connect Predict Layout to see and change their places.")
         elif self.mix is not None and not self.layout.placements:

@@ -10,14 +10,19 @@ import comfy.sample
 import comfy.samplers
 import comfy.sd
 import torch
+from prompt_fidelity.core.layout import Layout
+from prompt_fidelity.core.layout.from_attention import from_attention
 from prompt_fidelity.core.methods import METHODS
-from prompt_fidelity.core.methods.base import ScoreEdit
+from prompt_fidelity.core.methods.base import OutputMix, ScoreEdit
 from prompt_fidelity.host.demo_model import demo_card, load_demo_model
+from prompt_fidelity.host.early_attention import early_maps
 from prompt_fidelity.host.install import attach
 from prompt_fidelity.host.text import encode_with_targets
 from torch import Tensor
 
-from .placebo import RandomEdit, moves_of, with_placebo
+from .placebo import RandomEdit, RandomMix, moves_of, with_placebo
+
+LAYOUT_STEPS = 6  # of 20, after which the model's attention tells where it begins to draw
 
 
 @dataclass(frozen=True)
@@ -76,17 +81,36 @@ class Artist:
         model, record = attach(self.model, METHODS["attend_and_excite"](), targets, strength=0.0)
         return self._draw(model, conditioning, seeds), record.maps.shown(targets)[1]
 
+    def layout(self, method, targets, conditioning, seed: int) -> Layout | None:
+        """Where the model itself begins to draw each object from this seed; None for a method that works without regions."""
+        if not any(isinstance(part.method, OutputMix) for part in method.parts):
+            return None
+        width, height = self.sampling["width"], self.sampling["height"]
+        maps = early_maps(self.model, conditioning, targets, width, height, LAYOUT_STEPS, seed)
+        return from_attention(maps, targets, width, height)
+
     def with_method(self, method, targets, conditioning, seeds: list[int]) -> Drawn:
-        model, record = attach(self.model, method, targets)
+        began = self._clock()
+        layout = self.layout(method, targets, conditioning, seeds[0])
+        if layout is not None and len(seeds) > 1:  # every seed has a layout of its own
+            return _together([self.with_method(method, targets, conditioning, [seed]) for seed in seeds])
+        spent = (self._clock() - began) / len(seeds)
+        model, record = attach(self.model, method, targets, layout=layout)
         drawn = self._draw(model, conditioning, seeds)
-        return Drawn(drawn.pictures, drawn.seconds, moves_of(record.steps), record.updates)
+        return Drawn(drawn.pictures, spent + drawn.seconds, moves_of(record.steps), record.updates)
 
     def with_placebo(self, method, moves: dict[float, Tensor], targets, conditioning, seeds: list[int]) -> Drawn:
         """The placebo of a method that has moved these seeds' latents by `moves`; see placebo.py."""
+        layout = self.layout(method, targets, conditioning, seeds[0])
+        if layout is not None and len(seeds) > 1:
+            singly = [{sigma: moved[i : i + 1] for sigma, moved in moves.items()} for i in range(len(seeds))]
+            return _together([self.with_placebo(method, m, targets, conditioning, [seed]) for m, seed in zip(singly, seeds)])
         model = with_placebo(self.model, moves, seeds)
         for part in method.parts:
             if isinstance(part.method, ScoreEdit):
                 model, _ = attach(model, RandomEdit(part.method, seeds), targets, strength=part.weight)
+            elif isinstance(part.method, OutputMix):
+                model, _ = attach(model, RandomMix(part.method, seeds), targets, strength=part.weight, layout=layout)
         drawn = self._draw(model, conditioning, seeds)
         return Drawn(drawn.pictures, drawn.seconds, moves)
 
@@ -99,3 +123,10 @@ class Artist:
         )  # fmt: skip
         seconds = (self._clock() - began) / len(seeds)
         return Drawn(self.vae.decode(latent).float().cpu().clamp(0, 1), seconds, {})
+
+
+def _together(drawn: list[Drawn]) -> Drawn:
+    """Pictures drawn singly, as one batch."""
+    moves = {sigma: torch.cat([each.moves[sigma] for each in drawn]) for sigma in drawn[0].moves}
+    seconds = sum(each.seconds for each in drawn) / len(drawn)
+    return Drawn(torch.cat([each.pictures for each in drawn]), seconds, moves, sum(each.updates for each in drawn))

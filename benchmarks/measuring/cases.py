@@ -13,14 +13,16 @@ HALVES = ("dev", "test")
 PROMPTS = 200  # in each half
 FIRST_SEED = {"dev": 0, "test": 1000}
 _NAMED = re.compile(rf"\b({'|'.join(data.COLOURS)}) ({'|'.join(data.NOUNS)})\b")
+_RELATED = re.compile(rf"^a \w+ \w+ ({'|'.join(data.RELATIONS)}) a \w+ \w+$")
 
 
 @dataclass(frozen=True)
 class Case:
-    """A prompt and the (noun, colour) pairs it asks for; none where only CLIP can judge."""
+    """A prompt and the (noun, colour) pairs it asks for; none where only CLIP can judge. `relation`: of the first to the second."""
 
     prompt: str
     wanted: tuple[tuple[str, str], ...] = ()
+    relation: str | None = None
 
 
 def shape_cases(half: str, objects: tuple[int, ...], count: int = PROMPTS) -> list[Case]:
@@ -36,6 +38,19 @@ def shape_cases(half: str, objects: tuple[int, ...], count: int = PROMPTS) -> li
     return both[:count] if half == "dev" else both[count:]
 
 
+def relation_cases(half: str, count: int = PROMPTS) -> list[Case]:
+    """`count` different prompts of the half, each of two objects and how they stand; no prompt is in both halves."""
+    rng = np.random.default_rng(2025)
+    found: dict[str, Case] = {}
+    while len(found) < 2 * count:
+        names, relation = data.sample_names(rng, 2), str(rng.choice(data.RELATIONS))
+        first, second = (f"a {colour} {noun}" for noun, colour in names)
+        prompt = f"{first} {relation} {second}"
+        found.setdefault(prompt, Case(prompt, tuple(names), relation))
+    both = list(found.values())
+    return both[:count] if half == "dev" else both[count:]
+
+
 def read_cases(path: Path, judged_by_shapes: bool) -> list[Case]:
     """One prompt a line; empty lines and lines that begin with # are passed over. Raises ValueError for what cannot be judged."""
     lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
@@ -47,7 +62,8 @@ def read_cases(path: Path, judged_by_shapes: bool) -> list[Case]:
                 f'"{prompt}" names none of the demo model\'s shapes. Write prompts such as "a red ball and a blue ring" '
                 f"(colours {', '.join(data.COLOURS)}; shapes {', '.join(data.NOUNS)}), or give a --checkpoint."
             )
-        cases.append(Case(prompt, wanted))
+        related = _RELATED.match(prompt)
+        cases.append(Case(prompt, wanted, related.group(1) if related else None))
     if not cases:
         raise ValueError(f"{path} holds no prompt.")
     return cases

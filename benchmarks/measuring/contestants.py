@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 
 from prompt_fidelity.core.methods import METHODS
-from prompt_fidelity.core.methods.base import Method
+from prompt_fidelity.core.methods.base import DEMO_PRESET, Method
 from prompt_fidelity.core.methods.combined import CombinedMethods
 
 PLAIN, PLACEBO = "plain", "placebo"
-DEMO_PRESET = "demo"  # settings for the demo model's small latent, where a method has them
 
 
 @dataclass(frozen=True)

@@ -27,17 +27,21 @@ def saturation(picture: np.ndarray) -> float:
 
 
 class ShapeJudge:
-    """The detector of TinyShapes. Every figure is one picture's; success is all objects in their colours."""
+    """The detector of TinyShapes. Every figure is one picture's; success is all objects in their colours, where they belong.
 
-    figures = ("presence", "binding", "success", "extra", "residual")
+    `relation` is 1 or 0 where the prompt says how its objects stand, else not a number.
+    """
+
+    figures = ("presence", "binding", "relation", "success", "extra", "residual")
 
     def __call__(self, picture: np.ndarray, case: Case, targets) -> dict[str, float]:
         found = detector.detect(picture)
-        score = detector.score(found, list(case.wanted))
+        score = detector.score(found, list(case.wanted), [(0, case.relation, 1)] if case.relation else None)
         residual = float(np.mean([item.residual for item in found])) if found else 1.0
         return {
             "presence": score.presence,
             "binding": score.binding,
+            "relation": score.relation if case.relation else float("nan"),
             "success": float(score.success),
             "extra": score.extra,
             "residual": residual,

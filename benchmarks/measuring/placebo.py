@@ -2,8 +2,8 @@
 
 A method moves the latent at some steps by some length. Its placebo moves the same picture at the same steps by the same
 length (relative to the latent's own), in a random direction drawn for every (seed, step). A method that edits attention
-scores has as its placebo the same changes, put on random words of the prompt and moved to a random place of the picture.
-A method counts only if it beats this too: a push of the right size alone can shake loose a missing object, or destroy a
+scores has as its placebo the same changes, put on random words of the prompt and moved to a random place of the picture;
+one that mixes attention outputs, changes of the same length in every pixel, in random directions. A method counts only if it beats this too: a push of the right size alone can shake loose a missing object, or destroy a
 picture.
 """
 
@@ -13,7 +13,8 @@ from collections.abc import Mapping
 
 import comfy.patcher_extension
 import torch
-from prompt_fidelity.core.methods.base import EditSite, ScoreEdit
+from prompt_fidelity.core.layout import Layout
+from prompt_fidelity.core.methods.base import EditSite, OutputMix, ScoreEdit
 from prompt_fidelity.core.optimize import StepLog
 from prompt_fidelity.core.targets import Targets
 from prompt_fidelity.host.steps import StepClock, with_solver_model
@@ -85,6 +86,45 @@ class RandomEdit(ScoreEdit):
 
     def settle(self, probs: Tensor, plain: Tensor, targets: Targets) -> Tensor:
         return self.method.settle(probs, plain, targets)
+
+
+class RandomMix(OutputMix):
+    """What `method` adds to the attention's outputs, in random directions: every pixel's change keeps its length."""
+
+    PRESETS: dict = {}
+
+    def __init__(self, method: OutputMix, seeds: list[int]) -> None:
+        super().__init__(method.settings)
+        self.name, self.title, self.paper = method.name, f"Placebo of {method.title}", method.paper
+        self.method = method
+        self.generators = [torch.Generator().manual_seed(seed * 100_003) for seed in seeds]
+
+    def applies(self, targets: Targets) -> bool:
+        return self.method.applies(targets)
+
+    def check(self, targets: Targets) -> list[str]:
+        return self.method.check(targets)
+
+    @property
+    def wants_unconditional(self) -> bool:
+        return self.method.wants_unconditional
+
+    def local_prompt(self, phrase: str) -> str:
+        return self.method.local_prompt(phrase)
+
+    def regions(self, layout: Layout, h: int, w: int) -> Tensor:
+        return self.method.regions(layout, h, w)
+
+    def weights(self, progress: float, layout: Layout) -> Tensor:
+        return self.method.weights(progress, layout)
+
+    def scaled(self, weights: Tensor, strength: float) -> Tensor:
+        return self.method.scaled(weights, strength)
+
+    def mix(self, global_out: Tensor, local_outs: Tensor, regions: Tensor, weights: Tensor, unconditional: Tensor | None = None) -> Tensor:
+        change = self.method.mix(global_out, local_outs, regions, weights, unconditional) - global_out  # [B, pixels, C]
+        ways = torch.stack([torch.randn(change.shape[1:], generator=generator) for generator in self.generators]).to(change)
+        return global_out + change.norm(dim=-1, keepdim=True) * ways / ways.norm(dim=-1, keepdim=True)
 
 
 def _nearest(moves: Mapping[float, Tensor], sigma: float) -> Tensor | None:

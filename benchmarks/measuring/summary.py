@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isnan
 from statistics import mean, median
 
 from .statistics import mcnemar, sign_test, wilson
@@ -16,6 +17,9 @@ def compare(rows: list[dict], plain: list[dict], placebo: list[dict] | None) -> 
     shapes = "success" in rows[0]
     figures = ("presence", "binding", "success", "extra", "residual") if shapes else ("full_prompt", "minimum_object")
     answer = {name: mean(row[name] for row in rows) for name in (*figures, "distance", "saturation", "moved")}
+    if shapes:
+        related = [row["relation"] for row in rows if not isnan(row["relation"])]
+        answer["relation"] = mean(related) if related else None
     answer["pictures"] = len(rows)
     answer["time_ratio"] = median(row["seconds"] / row["plain_seconds"] for row in rows)
     answer["seconds"] = mean(row["seconds"] for row in rows)
@@ -42,12 +46,12 @@ def _test(before: list[dict], after: list[dict], shapes: bool) -> tuple[int, int
 def lines(methods: dict[str, dict]) -> list[str]:
     """The table that is printed."""
     shapes = any("interval" in answer for answer in methods.values())
-    head = ["", *(["success", "95 %", "presence", "binding"] if shapes else ["full prompt", "minimum object"])]
+    head = ["", *(["success", "95 %", "presence", "binding", "relation"] if shapes else ["full prompt", "minimum object"])]
     rows = [[*head, "gained/lost", "p plain", "p placebo", "time", "distance", "saturation", *(["residual"] if shapes else []), "moved"]]
     for name, a in methods.items():
         if shapes:
             low, high = a["interval"]
-            row = [name, f"{a['success']:.1%}", f"{low:.0%}-{high:.0%}", f"{a['presence']:.1%}", f"{a['binding']:.1%}"]
+            row = [name, f"{a['success']:.1%}", f"{low:.0%}-{high:.0%}", f"{a['presence']:.1%}", f"{a['binding']:.1%}", "" if a["relation"] is None else f"{a['relation']:.1%}"]
         else:
             row = [name, f"{a['full_prompt']:.3f}", f"{a['minimum_object']:.3f}"]
         changed = f"+{a['gained_p_value']}/-{a['lost_p_value']}" if a["p_value"] is not None else ""

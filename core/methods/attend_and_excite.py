@@ -45,7 +45,10 @@ class AttendAndExcite(LatentLoss):
     name = "attend_and_excite"
     title = "Attend-and-Excite"
     paper = "2301.13826"
-    PRESETS = {"published": AttendAndExciteSettings()}
+    PRESETS = {
+        "published": AttendAndExciteSettings(),
+        "demo": AttendAndExciteSettings(step_size=60.0, refine_at=(), refine_steps=0, sharpness=3.0),
+    }
     settings: AttendAndExciteSettings
 
     def applies(self, targets: Targets) -> bool:

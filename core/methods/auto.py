@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..errors import MethodError
 from ..targets import Targets
-from .base import Method, Part, Situation
+from .base import DEMO_PRESET, Method, Part, Situation
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,8 @@ class Auto(Method):
                 continue
             for name in rule.choices:
                 if name in self.methods:
-                    method = self.methods[name]()
+                    chosen = self.methods[name]
+                    method = chosen(chosen.PRESETS.get(DEMO_PRESET) if situation.demo else None)
                     return method, f"{method.title}, because {rule.because}."
             if not situation.gradients:
                 break

@@ -48,7 +48,10 @@ class DivideAndBind(LatentLoss):
     name = "divide_and_bind"
     title = "Divide & Bind"
     paper = "2307.10864"
-    PRESETS = {"paper": DivideAndBindSettings()}
+    PRESETS = {
+        "paper": DivideAndBindSettings(),
+        "demo": DivideAndBindSettings(step_size=10.0, binding=0.2, sharpness=3.0),
+    }
     settings: DivideAndBindSettings
 
     def applies(self, targets: Targets) -> bool:

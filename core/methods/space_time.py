@@ -75,6 +75,7 @@ class SpaceTime(OutputMix):
     PRESETS = {
         "paper": SpaceTimeSettings(),
         "repo": SpaceTimeSettings(rule="published", weight=5.0, divide=True, region="disc", overlap="add", place="corner"),
+        "demo": SpaceTimeSettings(rule="published", weight=1.0, local="{}"),  # it never learned "a photo of"
     }
     settings: SpaceTimeSettings
 

@@ -66,7 +66,7 @@ class SynGen(LatentLoss):
     name = "syngen"
     title = "SynGen"
     paper = "2306.08877"
-    PRESETS = {"published": SynGenSettings()}
+    PRESETS = {"published": SynGenSettings(), "demo": SynGenSettings(step_size=1.0)}
     settings: SynGenSettings
 
     def applies(self, targets: Targets) -> bool:

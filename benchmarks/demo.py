@@ -8,8 +8,8 @@ Prints a table and writes side-by-side pictures to output/.
 from __future__ import annotations
 
 import argparse
-import json
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 from _pack import ROOT, load_pack
@@ -21,10 +21,13 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from PIL import Image  # noqa: E402
 from prompt_fidelity.core import render  # noqa: E402
+from prompt_fidelity.core.layout.settings import AttentionSettings  # noqa: E402
 from prompt_fidelity.core.methods import METHODS  # noqa: E402
+from prompt_fidelity.core.methods.base import DEMO_PRESET, Method, OutputMix  # noqa: E402
 from prompt_fidelity.host.demo_model import demo_card  # noqa: E402
 from prompt_fidelity.nodes.apply import FidelityApply  # noqa: E402
 from prompt_fidelity.nodes.demo import FidelityLoadDemoModel  # noqa: E402
+from prompt_fidelity.nodes.layout import FidelityPredictLayout  # noqa: E402
 from prompt_fidelity.nodes.maps import FidelityViewMaps  # noqa: E402
 from prompt_fidelity.nodes.targets import FidelityExtractTargets  # noqa: E402
 
@@ -34,15 +37,17 @@ PROMPTS = ("a red ball and a blue ring", "a green bar and a yellow pole", "a blu
 SIDE = 128
 
 
-def shipped() -> dict[str, float]:
-    """Every method that has a workflow, and the strength which that sets for this model."""
-    strengths = {}
-    for name in METHODS:
-        file = ROOT / "workflows" / f"{name}.json"
-        if file.is_file():
-            apply = next(node for node in json.loads(file.read_text())["nodes"] if node["type"] == "FidelityApply")
-            strengths[name] = float(apply["widgets_values"][0])
-    return strengths
+def for_this_model(name: str) -> Method:
+    """A method with its settings for the demo model, as in its workflow."""
+    return METHODS[name](METHODS[name].PRESETS.get(DEMO_PRESET))
+
+
+def placed(method: Method, model, positive, targets, seed: int):
+    """For a method that works in regions, where the model begins to draw each object from this seed; None for the others."""
+    if not isinstance(method, OutputMix):
+        return None
+    looking = {"predictor": "attention", **asdict(AttentionSettings())}
+    return FidelityPredictLayout.execute(targets, SIDE, SIDE, looking, seed, model, positive).args[0]
 
 
 def draw(model, vae, positive, negative, seed: int) -> tuple[torch.Tensor, float]:
@@ -66,6 +71,8 @@ def drawn_right(picture: torch.Tensor, targets) -> str:
 def loss_change(record) -> str:
     """The loss per target before and after, such as "ball 0.61→0.22  ring 0.48→0.22"."""
     measured = record.measured()
+    if not measured and record.mixes:
+        return f"{len(record.mixes)} steps with mixed attention"
     if not measured:
         return f"{len(record.edits)} steps with edited scores" if record.edits else "no update"
     before, after = measured[0].first[0], (measured[-1].after if measured[-1].after is not None else measured[-1].last)[0]
@@ -93,10 +100,11 @@ def main() -> None:
                 plain, plain_seconds = draw(model, vae, positive, negative, seed)
                 rows.append((prompt, str(seed), "plain", "", drawn_right(plain, targets), f"{plain_seconds:.1f}", "1.0"))
                 row = [("plain", plain[0])]
-                for name, strength in shipped().items():
-                    method = METHODS[name]
+                for name in METHODS:
+                    method = for_this_model(name)
                     print(f"  seed {seed}: {method.title} ...", flush=True)
-                    patched, record = FidelityApply.execute(model, method(), targets, strength, 0.0, 1.0).args
+                    layout = placed(method, model, positive, targets, seed)
+                    patched, record = FidelityApply.execute(model, method, targets, 1.0, 0.0, 1.0, layout).args
                     picture, seconds = draw(patched, vae, positive, negative, seed)
                     rows.append((prompt, str(seed), name, loss_change(record), drawn_right(picture, targets), f"{seconds:.1f}", f"{seconds / plain_seconds:.1f}"))
                     row.append((method.title, picture[0]))
@@ -110,7 +118,7 @@ def main() -> None:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    print('\n"right" counts the objects that a detector finds with the shape and colour of the prompt; these few pictures prove nothing. The step sizes are\nthe papers\', times the strength in each workflow, and are not tuned to this model. benchmarks/fidelity.py measures many prompts.')
+    print('\n"right" counts the objects that a detector finds with the shape and colour of the prompt. A few pictures prove nothing:\nbenchmarks/fidelity.py draws hundreds, on other prompts and seeds than those the presets were tuned on.')
 
 
 def save(picture: torch.Tensor, path: Path) -> None:

@@ -11,7 +11,7 @@ from .install import attach
 _SAMPLER, _SCHEDULER, _OF_STEPS = "euler", "normal", 20
 
 
-def early_maps(model, conditioning, targets: Targets, width: int, height: int, steps: int = 4, seed: int = 0) -> torch.Tensor:
+def early_maps(model, conditioning, targets: Targets, width: int, height: int, steps: int, seed: int = 0) -> torch.Tensor:
     """Maps [objects, h, w], mean over the first `steps` of 20 steps, for a picture of `width` × `height` pixels.
 
     Raises HostError without a model or conditioning, or if the conditioning is of another prompt.

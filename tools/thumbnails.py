@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,8 +27,10 @@ from PIL import Image, ImageOps  # noqa: E402
 from prompt_fidelity.core import render  # noqa: E402
 from prompt_fidelity.core.drawing import PAPER  # noqa: E402
 from prompt_fidelity.core.methods import METHODS  # noqa: E402
+from prompt_fidelity.host.predictors import PREDICTORS  # noqa: E402
 from prompt_fidelity.nodes.apply import FidelityApply  # noqa: E402
 from prompt_fidelity.nodes.demo import FidelityLoadDemoModel  # noqa: E402
+from prompt_fidelity.nodes.layout import FidelityPredictLayout  # noqa: E402
 from prompt_fidelity.nodes.maps import FidelityViewMaps  # noqa: E402
 from prompt_fidelity.nodes.targets import FidelityExtractTargets  # noqa: E402
 from torch.nn.functional import interpolate  # noqa: E402
@@ -50,6 +53,16 @@ def draw(model, vae, positive, negative, workflow: dict) -> torch.Tensor:
     return host.VAEDecode().decode(vae, drawn)[0]
 
 
+def predicted_layout(workflow: dict, targets, model, positive):
+    """What the workflow's Predict Layout gives; None in a workflow without one."""
+    if all(node["type"] != "FidelityPredictLayout" for node in workflow["nodes"]):
+        return None
+    width, height, predictor, *settings, seed, _ = widgets(workflow, "FidelityPredictLayout")
+    names = (field.name for field in fields(PREDICTORS[predictor]))
+    chosen = {"predictor": predictor, **dict(zip(names, settings, strict=True))}
+    return FidelityPredictLayout.execute(targets, width, height, chosen, seed, model, positive).args[0]
+
+
 def thumbnail(workflow: dict) -> Image.Image:
     """Two pictures and two maps on one square sheet."""
     name, preset = widgets(workflow, "FidelitySelectMethod")
@@ -57,7 +70,8 @@ def thumbnail(workflow: dict) -> Image.Image:
     model, clip, vae = FidelityLoadDemoModel.execute().args
     positive, targets, _ = FidelityExtractTargets.execute(clip, *widgets(workflow, "FidelityExtractTargets")).args
     negative = host.CLIPTextEncode().encode(clip, *widgets(workflow, "CLIPTextEncode"))[0]
-    patched, record = FidelityApply.execute(model, method, targets, *widgets(workflow, "FidelityApply")).args
+    layout = predicted_layout(workflow, targets, model, positive)
+    patched, record = FidelityApply.execute(model, method, targets, *widgets(workflow, "FidelityApply"), layout).args
 
     plain = draw(model, vae, positive, negative, workflow)
     controlled = draw(patched, vae, positive, negative, workflow)

@@ -12,6 +12,7 @@ import comfy.sd
 import torch
 from prompt_fidelity.core.layout import Layout
 from prompt_fidelity.core.layout.from_attention import from_attention
+from prompt_fidelity.core.layout.settings import AttentionSettings
 from prompt_fidelity.core.methods import METHODS
 from prompt_fidelity.core.methods.base import OutputMix, ScoreEdit
 from prompt_fidelity.host.demo_model import demo_card, load_demo_model
@@ -21,8 +22,6 @@ from prompt_fidelity.host.text import encode_with_targets
 from torch import Tensor
 
 from .placebo import RandomEdit, RandomMix, moves_of, with_placebo
-
-LAYOUT_STEPS = 6  # of 20, after which the model's attention tells where it begins to draw
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ class Artist:
         if not any(isinstance(part.method, OutputMix) for part in method.parts):
             return None
         width, height = self.sampling["width"], self.sampling["height"]
-        maps = early_maps(self.model, conditioning, targets, width, height, LAYOUT_STEPS, seed)
+        maps = early_maps(self.model, conditioning, targets, width, height, AttentionSettings().steps, seed)
         return from_attention(maps, targets, width, height)
 
     def with_method(self, method, targets, conditioning, seeds: list[int]) -> Drawn:

@@ -29,4 +29,4 @@ class LearnedSettings(BoxSettings):
 
 @dataclass(frozen=True)
 class AttentionSettings(BoxSettings):
-    steps: int = setting(4, "How many of 20 sampling steps to look at.", minimum=1, maximum=20, step=1)
+    steps: int = setting(6, "How many of 20 sampling steps to look at.", minimum=1, maximum=20, step=1)

@@ -1,6 +1,6 @@
 """Write `workflows/`: for every method a graph as an artist would lay it out. `tools/thumbnails.py` then draws the thumbnails.
 
-    python3 dev.py run tests/browser/make_workflows.py [--seed 3] [--screenshot graph.png]
+    python3 dev.py run tests/browser/make_workflows.py [--seed 2] [--screenshot graph.png]
 
 The graphs are saved by ComfyUI's own page, so they are what it would save. Run this again when a method is added or the
 inputs of a node change.
@@ -13,6 +13,7 @@ import os
 import sys
 import tempfile
 import uuid
+from dataclasses import fields
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,13 +23,18 @@ sys.path[:0] = [str(ROOT / "tests" / "browser"), os.environ["COMFYUI_PATH"]]
 
 from comfy_page import ComfyPage, open_page  # noqa: E402
 from live_server import start, stop  # noqa: E402
+from prompt_fidelity.core.layout.settings import AttentionSettings  # noqa: E402
+from prompt_fidelity.core.methods import METHODS  # noqa: E402
+from prompt_fidelity.core.methods.base import DEMO_PRESET, OutputMix  # noqa: E402
 
 PROMPT = "a red ball and a blue ring"
-STRENGTH = {"attend_and_excite": 0.1}  # of the demo model's own; 1 elsewhere
 IDEA = {
     "t_sam": "Words that belong together in the text encoder are made to look at the same place of the picture, other words at other places.",
     "attend_and_excite": "Every object of the prompt is made to have a place in the picture that looks at it strongly.",
     "attention_regulation": "Inside the attention, every object of the prompt is given its share of the picture. The model is not differentiated, so this is the method for small graphics cards.",
+    "syngen": "Every colour is made to look where its object looks, and both where no other word does.",
+    "divide_and_bind": "The objects divide the picture between them, each with regions of its own, and every colour is bound to its object.",
+    "space_time": "*Predict Layout* looks where the model begins to draw each object, and there the object's own prompt is mixed in. Or choose the predictor *solver*, which goes by words such as \"to the left of\".",
 }
 NOTE = """## {title}
 
@@ -41,11 +47,12 @@ NOTE = """## {title}
 3. Change the seed in **both** samplers. The method is for pictures that lack something; others may stay much the same.
 4. *View Attention Maps* shows where the model looked for each object, and what the method did.
 
-**For a real model,** put *Load Checkpoint* in the place of *Load Demo Model*, choose the picture size and the sampler settings that your checkpoint likes, and set *strength* to 1.
+**For a real model,** put *Load Checkpoint* in the place of *Load Demo Model*, choose the preset *{preset}* in *Select Method*, and the picture size and the sampler settings that your checkpoint likes.
 
 Every node has a help page: select it and press **i** in the bar above it."""
 
 WITH, WITHOUT, SAVED, PLAIN, MAPS, LOSS = "7", "10", "9", "12", "13", "14"
+LAYOUT = "15"  # only for a method that works in regions
 PLACES = {  # node id: x, y, width, height, in columns from left to right as the data flows
     "1": (20, 70, 320, 80),
     "2": (380, 70, 420, 340),
@@ -61,6 +68,7 @@ PLACES = {  # node id: x, y, width, height, in columns from left to right as the
     PLAIN: (1840, 570, 340, 360),
     MAPS: (2240, 70, 560, 700),
     LOSS: (2240, 830, 560, 350),
+    LAYOUT: (380, 680, 420, 480),
 }
 GROUPS = (
     ("Prompt", (0, 0, 820, 620), "#3f789e"),
@@ -77,6 +85,7 @@ TITLES = {
     LOSS: "Loss plot",
     "3": "Negative prompt",
 }
+LAYOUT_GROUP = ("Where the objects go", (360, 630, 460, 560), "#b58b2a")
 FIRST_VIEW = {"scale": 0.45, "offset": [580, 230]}  # the whole graph in a window of usual size, beside the sidebar
 
 
@@ -89,13 +98,13 @@ def graph(method: str, preset: str, seed: int) -> dict:
     card = json.loads((ROOT / "assets" / "tinyshapes.json").read_text())["sampling"]
     sampling = {"steps": card["steps"], "cfg": card["cfg"], "sampler_name": card["sampler"], "scheduler": card["scheduler"]}
     drawn = {"positive": ["2", 0], "negative": ["3", 0], "latent_image": ["4", 0], "seed": seed, "denoise": 1.0, **sampling}
-    return {
+    nodes = {
         "1": node("FidelityLoadDemoModel"),
         "2": node("FidelityExtractTargets", clip=["1", 1], text=PROMPT, words=""),
         "3": node("CLIPTextEncode", clip=["1", 1], text=""),
         "4": node("EmptyLatentImage", width=card["width"], height=card["height"], batch_size=1),
         "5": node("FidelitySelectMethod", **{"method": method, "method.preset": preset}),
-        "6": node("FidelityApply", model=["1", 0], method=["5", 0], targets=["2", 1], strength=STRENGTH.get(method, 1.0)),
+        "6": node("FidelityApply", model=["1", 0], method=["5", 0], targets=["2", 1], strength=1.0),
         WITH: node("KSampler", model=["6", 0], **drawn),
         "8": node("VAEDecode", samples=[WITH, 0], vae=["1", 2]),
         SAVED: node("SaveImage", images=["8", 0], filename_prefix=f"fidelity/{method}"),
@@ -105,6 +114,13 @@ def graph(method: str, preset: str, seed: int) -> dict:
         MAPS: node("FidelityViewMaps", record=["6", 1], targets=["2", 1], image=["8", 0]),
         LOSS: node("PreviewImage", images=[MAPS, 2]),
     }
+    if issubclass(METHODS[method], OutputMix):
+        settings = {field.name: field.default for field in fields(AttentionSettings)}
+        predictor = {"predictor": "attention", **{f"predictor.{name}": value for name, value in settings.items()}}
+        size = {"width": card["width"], "height": card["height"]}
+        nodes[LAYOUT] = node("FidelityPredictLayout", targets=["2", 1], **size, **predictor, seed=seed, model=["1", 0], conditioning=["2", 0])
+        nodes["6"]["inputs"]["layout"] = [LAYOUT, 0]
+    return nodes
 
 
 def laid_out(comfy: ComfyPage, prompt: dict, method: str, title: str) -> dict:
@@ -135,8 +151,8 @@ def laid_out(comfy: ComfyPage, prompt: dict, method: str, title: str) -> dict:
             prompt,
             PLACES,
             {node: text.format(title=title) for node, text in TITLES.items()},
-            [(text.format(title=title), place, colour) for text, place, colour in GROUPS],
-            NOTE.format(title=title, idea=IDEA[method]),
+            [(text.format(title=title), place, colour) for text, place, colour in (*GROUPS, *([LAYOUT_GROUP] if LAYOUT in prompt else []))],
+            NOTE.format(title=title, idea=IDEA[method], preset=next(iter(METHODS[method].PRESETS))),
         ],
     )
     saved = without_empty(comfy.page.evaluate("app.graph.serialize()"))
@@ -153,17 +169,16 @@ def without_empty(value):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seed", type=int, default=3, help="of the pictures")
+    parser.add_argument("--seed", type=int, default=2, help="of the pictures: plainly, this one lacks an object")
     parser.add_argument("--screenshot", type=Path, help="also write a picture of the first graph, after it ran")
     options = parser.parse_args()
-
-    from prompt_fidelity.core.methods import METHODS
 
     process, server = start(Path(os.environ["COMFYUI_PATH"]), Path(tempfile.mkdtemp()))
     try:
         with open_page(server.url) as comfy:
             for name, method in METHODS.items():
-                prompt = graph(name, next(iter(method.PRESETS)), options.seed)
+                preset = DEMO_PRESET if DEMO_PRESET in method.PRESETS else next(iter(method.PRESETS))
+                prompt = graph(name, preset, options.seed)
                 workflow = laid_out(comfy, prompt, name, method.title)
                 assert comfy.api_prompt().keys() == prompt.keys(), "the page shows another graph"
                 (ROOT / "workflows" / f"{name}.json").write_text(json.dumps(workflow, indent=1) + "\n")

@@ -8,7 +8,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
-from measuring.cases import Case, read_cases, read_seeds, shape_cases  # noqa: E402
+from measuring.cases import Case, read_cases, read_seeds, relation_cases, shape_cases  # noqa: E402
 from measuring.statistics import mcnemar, sign_test, wilson  # noqa: E402
 from measuring.summary import compare, lines  # noqa: E402
 from measuring.table import Table  # noqa: E402
@@ -51,6 +51,9 @@ def test_the_halves_share_no_prompt_and_are_always_the_same():
     for half in (dev, test):
         assert [len(case.wanted) for case in half] == [2, 3] * 100
     assert {len(case.wanted) for case in shape_cases("test", (3,))} == {3}
+    dev, test = relation_cases("dev"), relation_cases("test")
+    assert len(dev) == len(test) == 200 and not {case.prompt for case in dev} & {case.prompt for case in test}
+    assert all(case.relation in case.prompt and len(case.wanted) == 2 for case in dev + test)
 
 
 def test_prompts_of_a_file_are_understood_or_refused(tmp_path):
@@ -58,7 +61,7 @@ def test_prompts_of_a_file_are_understood_or_refused(tmp_path):
     file.write_text("# mine\n\na red ball and a blue ring\na white cup above a black bar\n")
     first, second = read_cases(file, judged_by_shapes=True)
     assert first == Case("a red ball and a blue ring", (("ball", "red"), ("ring", "blue")))
-    assert second.wanted == (("cup", "white"), ("bar", "black"))
+    assert second.wanted == (("cup", "white"), ("bar", "black")) and second.relation == "above" and first.relation is None
     file.write_text("a cat and a dog\n")
     with pytest.raises(ValueError, match="a cat and a dog.*red.*ball"):
         read_cases(file, judged_by_shapes=True)
@@ -76,12 +79,12 @@ def test_seeds():
 
 
 def row(name="plain", seed=0, success=0.0, **more):
-    figures = {"presence": 0.5, "binding": 0.5, "success": success, "extra": 0.0, "residual": 0.1}
+    figures = {"presence": 0.5, "binding": 0.5, "relation": more.pop("relation", float("nan")), "success": success, "extra": 0.0, "residual": 0.1}
     cost = {"distance": 0.1, "saturation": 0.0, "moved": 0.2, "updates": 10, "seconds": 3.0, "plain_seconds": 2.0}
     return {"name": name, "settings": "abc", "prompt": "a, b", "seed": seed, **figures, **cost, **more}
 
 
-FIGURES = ("presence", "binding", "success", "extra", "residual")
+FIGURES = ("presence", "binding", "relation", "success", "extra", "residual")
 
 
 def test_the_table_goes_on_where_it_was_stopped(tmp_path):

@@ -2,6 +2,7 @@ from dataclasses import fields, replace
 
 import pytest
 import torch
+from prompt_fidelity.core.competition import SHARPNESS
 from prompt_fidelity.core.attention import smooth
 from prompt_fidelity.core.losses import cosine_matrix
 from prompt_fidelity.core.methods import METHODS, LatentLoss, MethodError, OutputMix, ScoreEdit
@@ -74,7 +75,8 @@ def test_gradient_agrees_with_central_differences(name, preset):
     targets = make_targets()
     network, z = ToyNetwork(4, 5), latents(1, 4, 5).double().requires_grad_()
     gradient = torch.autograd.grad(method.loss(network(z), targets).per_image.sum(), z)[0]
-    assert gradient.abs().max() > 1e-3
+    # The gradient grows with the sharpness of the words' competition: the demo presets' 3 instead of 100.
+    assert gradient.abs().max() > 1e-3 * getattr(method.settings, "sharpness", SHARPNESS) / SHARPNESS
     direction = torch.randn(z.shape, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
     step = 1e-6
     with torch.no_grad():

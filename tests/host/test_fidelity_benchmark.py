@@ -17,7 +17,8 @@ import competition  # noqa: E402
 from measuring.artist import Artist  # noqa: E402
 from measuring.contestants import contestants  # noqa: E402
 from measuring.judge import ClipJudge, ShapeJudge, cost_in_quality  # noqa: E402
-from measuring.placebo import RandomEdit, direction  # noqa: E402
+from measuring.placebo import RandomEdit, RandomMix, direction  # noqa: E402
+from prompt_fidelity.core.layout import solve  # noqa: E402
 from prompt_fidelity.core.methods.base import EditSite  # noqa: E402
 
 PROMPT = "a red ball and a blue ring"
@@ -78,8 +79,8 @@ def test_the_placebo_moves_as_far_at_the_same_steps_in_a_random_direction(artist
     for image in range(2):
         push = pushed[image] - unpushed[image]
         length = torch.linalg.vector_norm(push) / torch.linalg.vector_norm(unpushed[image])
-        assert float(length) == pytest.approx(float(drawn.moves[first][image]), rel=1e-3, abs=1e-7)  # float32 of a latent of size 1
-        assert float((push / torch.linalg.vector_norm(push) * direction(push.shape, image + 1, 0)).sum()) == pytest.approx(1.0, abs=2e-2)
+        assert float(length) == pytest.approx(float(drawn.moves[first][image]), rel=1e-3)
+        assert float((push / torch.linalg.vector_norm(push) * direction(push.shape, image + 1, 0)).sum()) == pytest.approx(1.0, abs=1e-3)
     assert plain.moves == {} and plain.moved == [0.0, 0.0]
 
 
@@ -95,6 +96,31 @@ def test_the_placebo_of_an_edit_has_its_size_but_neither_its_words_nor_its_place
     assert not torch.allclose(placebo, real)
     assert not placebo[..., [p for p in range(targets.length) if p not in targets.content]].any()
     torch.testing.assert_close(change(RandomEdit(method, [6]), slice(1, 2))[0], placebo[1])
+
+
+def test_the_placebo_of_a_mixture_has_its_size_in_every_pixel_but_not_its_direction(encoded):
+    method, layout = METHODS["space_time"](), solve(encoded[1], 128, 128)
+    generator = torch.Generator().manual_seed(0)
+    whole, local = torch.randn(2, 64, 8, generator=generator), torch.randn(2, 2, 64, 8, generator=generator)
+    regions, weights = method.regions(layout, 8, 8).flatten(1), method.weights(0.0, layout)
+
+    def change(mixture):
+        return mixture.mix(whole, local, regions, weights, torch.zeros_like(whole)) - whole
+
+    real, placebo = change(method), change(RandomMix(method, [5, 6]))
+    torch.testing.assert_close(placebo.norm(dim=-1), real.norm(dim=-1), rtol=1e-4, atol=1e-5)
+    assert real.norm() > 1 and abs(float((placebo * real).sum() / real.norm() ** 2)) < 0.2
+    torch.testing.assert_close(change(RandomMix(method, [5, 6])), placebo)
+
+
+def test_space_time_gets_a_layout_of_every_seeds_own(artist, encoded):
+    method = contestants(["space_time"], [], demo=True)[0].method
+    with torch.inference_mode():
+        layouts = [artist.layout(method, encoded[1], encoded[0], seed) for seed in (1, 2)]
+        assert layouts[0] != layouts[1] and artist.layout(METHODS["t_sam"](), encoded[1], encoded[0], 1) is None
+        both = artist.with_method(method, encoded[1], encoded[0], [1, 2])
+        alone = artist.with_method(method, encoded[1], encoded[0], [2])
+    assert torch.equal(both.pictures[1], alone.pictures[0])
 
 
 def test_directions_are_unit_reproducible_and_different():
@@ -170,10 +196,11 @@ def test_it_goes_on_where_it_was_stopped_and_answers_the_same(tmp_path):
             assert answer["methods"][name][figure] == again["methods"][name][figure]
 
 
-def test_the_short_form_measures_every_method_against_plain_sampling_and_its_placebo(tmp_path):
-    """That a method wins is a figure for the README, not a test: the settings are not tuned to the demo model yet."""
+def test_in_the_short_form_the_best_method_beats_plain_sampling(tmp_path):
     answer, printed = run("--short", folder=tmp_path)
     figures = answer["methods"]
-    assert {"plain", "placebo"} < set(figures) <= {"plain", "placebo", *METHODS}
-    assert figures["plain"]["success"] > 0.3, printed
+    assert {"plain", "placebo"} < set(figures)
     assert all(0 <= one[name] <= 1 for one in figures.values() for name in ("presence", "binding", "success"))
+    best = max(one["success"] for name, one in figures.items() if name not in ("plain", "placebo"))
+    assert best > figures["plain"]["success"] > 0.1, printed
+    assert best > figures["placebo"]["success"], printed

@@ -33,7 +33,7 @@ from prompt_fidelity.nodes.targets import FidelityExtractTargets  # noqa: E402
 
 from tinyshapes import detector  # noqa: E402
 
-PROMPTS = ("a red ball and a blue ring", "a green bar and a yellow pole", "a blue ball and a red bar and a green ring")
+PROMPTS = ("a red ball and a blue ring", "a blue ball and a red bar and a green ring")
 SIDE = 128
 
 

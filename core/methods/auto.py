@@ -33,18 +33,18 @@ class Rule:
 # The order of choices follows the benchmark's table (benchmarks/fidelity.py), best first.
 RULES = (
     Rule(
-        lambda f: not f.gradients,
-        ("attention_regulation",),
-        "this model's weights are streamed, so no method that needs gradients can run",
-    ),
-    Rule(
         lambda f: f.layout and f.objects > 0,
         ("space_time",),
         "a layout says where the objects go",
     ),
     Rule(
+        lambda f: not f.gradients,
+        ("attention_regulation",),
+        "this model's weights are streamed, so no method that needs gradients can run",
+    ),
+    Rule(
         lambda f: f.objects >= 2 and f.attributes > 0,
-        ("attend_and_excite",),
+        ("syngen", "t_sam", "attend_and_excite"),
         "the prompt has several objects with attributes",
     ),
     Rule(

@@ -58,6 +58,16 @@ def test_a_layout_decides_where_there_is_a_method_for_it():
     assert "layout" not in chosen(related, drawn, without)[1]
 
 
+def test_a_layout_needs_no_gradients():
+    method, reason = chosen(make_targets(), Situation(gradients=False, layout=True))
+    assert method.name == "space_time" and "layout" in reason
+
+
+@pytest.mark.parametrize("objects", [OBJECTS, BARE, ()])
+def test_the_demo_model_gets_its_own_preset(objects):
+    assert chosen(make_targets(objects), Situation(demo=True))[0].preset == "demo"
+
+
 def test_the_table_ends_with_a_rule_for_everything():
     names = {name for rule in RULES for name in rule.choices}
     assert names <= {*METHODS, "space_time"}

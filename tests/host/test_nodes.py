@@ -36,12 +36,12 @@ CONTRACT = {
     ),
 }
 PRESETS = {
-    "t_sam": ["repo", "paper", "paper-free"],
-    "attend_and_excite": ["published"],
+    "t_sam": ["repo", "paper", "paper-free", "demo"],
+    "attend_and_excite": ["published", "demo"],
     "attention_regulation": ["default", "published"],
-    "syngen": ["published"],
-    "divide_and_bind": ["paper"],
-    "space_time": ["paper", "repo"],
+    "syngen": ["published", "demo"],
+    "divide_and_bind": ["paper", "demo"],
+    "space_time": ["paper", "repo", "demo"],
 }
 
 

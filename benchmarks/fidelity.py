@@ -38,7 +38,7 @@ from prompt_fidelity.host.demo_model import WEIGHTS  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
 SHORT_PROMPTS = 24
-SHORT_METHODS = "attend_and_excite"
+SHORT_METHODS = "space_time"
 BATCH = 8
 
 

@@ -15,6 +15,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import competition  # noqa: E402
 from measuring.artist import Artist  # noqa: E402
+from measuring.cases import Case  # noqa: E402
 from measuring.contestants import contestants  # noqa: E402
 from measuring.judge import ClipJudge, ShapeJudge, cost_in_quality  # noqa: E402
 from measuring.placebo import RandomEdit, RandomMix, direction  # noqa: E402
@@ -150,7 +151,7 @@ def test_quality_cost_of_the_plain_picture_is_nothing(artist, encoded):
     assert cost_in_quality(picture, picture) == {"distance": 0.0, "saturation": 0.0}
     grey = picture.mean(-1, keepdims=True).repeat(3, -1)
     assert cost_in_quality(grey, picture)["saturation"] < -0.1
-    assert set(ShapeJudge()(picture.repeat(8, 0).repeat(8, 1), type("Case", (), {"wanted": (("ball", "red"),)}), None)) == set(ShapeJudge.figures)
+    assert set(ShapeJudge()(picture.repeat(8, 0).repeat(8, 1), Case("a red ball", (("ball", "red"),)), None)) == set(ShapeJudge.figures)
 
 
 def test_competition_is_read_off_the_maps(artist, encoded):

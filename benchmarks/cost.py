@@ -1,6 +1,6 @@
 """What the methods cost: time and memory of one latent update against the published way, and whole pictures against plain sampling.
 
-    python3 dev.py run benchmarks/cost.py [--json] [--size 512] [--repeats 2]
+    python3 dev.py run benchmarks/cost.py [--json] [--parts update] [--size 512] [--repeats 2]
 
 Every figure is a ratio of two things measured in this run. The update is measured on the SD1.5 architecture with random
 weights, in float32, through the host; whole pictures are drawn with the demo model.
@@ -34,6 +34,7 @@ from prompt_fidelity.host.text import encode_with_targets  # noqa: E402
 from prompt_fidelity.host.unet import split_heads  # noqa: E402
 
 PROMPTS = ("a red ball and a blue ring", "a green bar and a yellow pole", "a blue ball and a red bar and a green ring")
+PARTS = ("layer", "image", "update", "pictures")
 
 
 class SD15(comfy.supported_models.SD15):
@@ -201,27 +202,35 @@ def picture_costs(repeats: int) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, help="only these (all of it takes half an hour on a slow processor)")
     parser.add_argument("--size", type=int, default=512, help="picture side for the SD1.5 update, in pixels")
     parser.add_argument("--repeats", type=int, default=2)
     options = parser.parse_args()
-    print("One layer edited by Attention Regulation, 16 x 16, 8 heads, 2 targets, 20 iterations, float32, one thread:", flush=True)
-    result = regulation.layer_costs(TARGETS)
-    print(f"  {result['regulation_speedup']:.0f} x as fast as the published way ({result['regulation_ms']:.2f} of {result['regulation_published_ms']:.0f} ms), ", end="")
-    print(f"largest difference of the edited scores {result['regulation_difference']:.1e}")
-    model, (x, conditioning) = sd15(), latent_and_prompt(options.size)
-    print(f"A picture with Attention Regulation on the SD1.5 architecture, {options.size} x {options.size}, float32:", flush=True)
-    result |= regulation.image_costs(model, conditioning, x, TARGETS, max(options.repeats, 3))
-    print(f"  {result['regulation_image_ratio']:.3f} x plain, {result['regulation_layers']} layers edited in half of the steps (published 1.488 x)")
-    print(f"One update on the SD1.5 architecture, {options.size} x {options.size}, float32, {torch.get_num_threads()} threads:", flush=True)
-    result |= update_costs(model, conditioning, x, options.repeats)
-    print(f"  time            {result['update_time_ratio']:.2f} x the published way's")
-    print(f"  kept for backward {result['update_bytes_ratio']:.2f} x ({result['update_bytes'] / 1e9:.2f} of {result['published_bytes'] / 1e9:.2f} GB)")
-    print(f"  one update takes {result['update_per_plain_step']:.2f} x a plain step with guidance (published way {result['published_per_plain_step']:.2f})")
-    print("Whole pictures with the demo model:", flush=True)
-    result |= picture_costs(max(options.repeats, 2))
-    for name, ratio in result["picture_time_ratio"].items():
-        extra = result["extra_network_calls"].get(name)
-        print(f"  {name:20s} {ratio:.2f} x plain" + (f", {extra:g} extra calls in {result['picture_steps']} steps" if extra is not None else ""))
+    parts = options.parts or PARTS
+    result: dict = {}
+    if "layer" in parts:
+        print("One layer edited by Attention Regulation, 16 x 16, 8 heads, 2 targets, 20 iterations, float32, one thread:", flush=True)
+        result |= regulation.layer_costs(TARGETS)
+        print(f"  {result['regulation_speedup']:.0f} x as fast as the published way ({result['regulation_ms']:.2f} of {result['regulation_published_ms']:.0f} ms), ", end="")
+        print(f"largest difference of the edited scores {result['regulation_difference']:.1e}")
+    if "image" in parts or "update" in parts:
+        model, (x, conditioning) = sd15(), latent_and_prompt(options.size)
+    if "image" in parts:
+        print(f"A picture with Attention Regulation on the SD1.5 architecture, {options.size} x {options.size}, float32:", flush=True)
+        result |= regulation.image_costs(model, conditioning, x, TARGETS, max(options.repeats, 3))
+        print(f"  {result['regulation_image_ratio']:.3f} x plain, {result['regulation_layers']} layers edited in half of the steps (published 1.488 x)")
+    if "update" in parts:
+        print(f"One update on the SD1.5 architecture, {options.size} x {options.size}, float32, {torch.get_num_threads()} threads:", flush=True)
+        result |= update_costs(model, conditioning, x, options.repeats)
+        print(f"  time            {result['update_time_ratio']:.2f} x the published way's")
+        print(f"  kept for backward {result['update_bytes_ratio']:.2f} x ({result['update_bytes'] / 1e9:.2f} of {result['published_bytes'] / 1e9:.2f} GB)")
+        print(f"  one update takes {result['update_per_plain_step']:.2f} x a plain step with guidance (published way {result['published_per_plain_step']:.2f})")
+    if "pictures" in parts:
+        print("Whole pictures with the demo model:", flush=True)
+        result |= picture_costs(max(options.repeats, 2))
+        for name, ratio in result["picture_time_ratio"].items():
+            extra = result["extra_network_calls"].get(name)
+            print(f"  {name:20s} {ratio:.2f} x plain" + (f", {extra:g} extra calls in {result['picture_steps']} steps" if extra is not None else ""))
     if options.json:
         print(json.dumps(result))
 

@@ -16,7 +16,6 @@ from _pack import ROOT, load_pack
 
 load_pack()
 
-import nodes as host  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from PIL import Image  # noqa: E402
@@ -30,8 +29,9 @@ from prompt_fidelity.nodes.demo import FidelityLoadDemoModel  # noqa: E402
 from prompt_fidelity.nodes.layout import FidelityPredictLayout  # noqa: E402
 from prompt_fidelity.nodes.maps import FidelityViewMaps  # noqa: E402
 from prompt_fidelity.nodes.targets import FidelityExtractTargets  # noqa: E402
-
 from tinyshapes import detector  # noqa: E402
+
+import nodes as host  # noqa: E402
 
 PROMPTS = ("a red ball and a blue ring", "a blue ball and a red bar and a green ring")
 SIDE = 128

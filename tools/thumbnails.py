@@ -20,7 +20,6 @@ from _pack import load_pack  # noqa: E402
 
 load_pack()
 
-import nodes as host  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from PIL import Image, ImageOps  # noqa: E402
@@ -31,9 +30,10 @@ from prompt_fidelity.host.predictors import PREDICTORS  # noqa: E402
 from prompt_fidelity.nodes.apply import FidelityApply  # noqa: E402
 from prompt_fidelity.nodes.demo import FidelityLoadDemoModel  # noqa: E402
 from prompt_fidelity.nodes.layout import FidelityPredictLayout  # noqa: E402
-from prompt_fidelity.nodes.maps import FidelityViewMaps  # noqa: E402
 from prompt_fidelity.nodes.targets import FidelityExtractTargets  # noqa: E402
 from torch.nn.functional import interpolate  # noqa: E402
+
+import nodes as host  # noqa: E402
 
 SIDE = 512  # square, as the template browser shows them
 CELL = 256  # height of each picture, before the whole sheet is brought to SIDE

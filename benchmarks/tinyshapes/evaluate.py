@@ -23,13 +23,12 @@ import torch
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from _pack import ROOT, load_pack  # noqa: E402
+from _pack import load_pack  # noqa: E402
 
 load_pack()
 import comfy.sample  # noqa: E402
-from tinyshapes import data, detector  # noqa: E402
-
 from prompt_fidelity.host import demo_model  # noqa: E402
+from tinyshapes import data, detector  # noqa: E402
 
 SIDE = data.SIZE // 8  # the latent's and the maps' side
 BATCH = 16  # prompts sampled together; each keeps its own noise, so the size changes nothing but rounding

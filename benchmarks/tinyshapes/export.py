@@ -21,9 +21,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from _pack import ROOT, load_pack  # noqa: E402
 
 load_pack()
-from tinyshapes import data  # noqa: E402
-
 from prompt_fidelity.host.demo_model import CLIP_CONFIG, TOKEN_IDS, TOKEN_ROWS, UNET_CONFIG  # noqa: E402
+from tinyshapes import data  # noqa: E402
 
 ASSETS = ROOT / "assets"
 AUXILIARY = (

@@ -31,10 +31,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from _pack import ROOT, load_pack  # noqa: E402
 
 load_pack()
-from tinyshapes import data, model  # noqa: E402
-
 from prompt_fidelity.host.demo_model import CLIP_CONFIG, TOKENS, UNET_CONFIG  # noqa: E402
 from prompt_fidelity.host.mean_vae import pictures_to_latents  # noqa: E402
+from tinyshapes import data, model  # noqa: E402
 
 log = logging.getLogger("tinyshapes")
 OUTPUT = ROOT / "output" / "tinyshapes"

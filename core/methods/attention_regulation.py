@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..attention import wide
 from ..regulation import Aim, Bumps, Descent, against_rest, descend
-from ..targets import Target, Targets
+from ..targets import Targets
 from .base import EditSite, ScoreEdit, ScoreEditSettings, setting
 
 # The published runs have 50 steps; `fade` is per such step.

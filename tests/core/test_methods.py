@@ -2,8 +2,8 @@ from dataclasses import fields, replace
 
 import pytest
 import torch
-from prompt_fidelity.core.competition import SHARPNESS
 from prompt_fidelity.core.attention import smooth
+from prompt_fidelity.core.competition import SHARPNESS
 from prompt_fidelity.core.losses import cosine_matrix
 from prompt_fidelity.core.methods import METHODS, LatentLoss, MethodError, OutputMix, ScoreEdit
 from prompt_fidelity.core.methods.attend_and_excite import AttendAndExcite, AttendAndExciteSettings

@@ -5,10 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import nodes as host
 import pytest
 import torch
 from prompt_fidelity.core.methods import METHODS
+
+import nodes as host
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))

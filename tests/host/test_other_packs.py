@@ -5,11 +5,12 @@ import comfy.controlnet
 import comfy.model_management
 import comfy.ops
 import node_helpers
-import nodes as host_nodes
 import torch
 from comfy.ldm.modules.attention import optimized_attention
 from hostkit import ONE_A_STEP, encoded, models, noise, patched, sample
 from prompt_fidelity.host.random_models import TinySD1, random_weights
+
+import nodes as host_nodes
 
 
 def attached(model, method="attend_and_excite"):

@@ -2,7 +2,6 @@
 
 import comfy.patcher_extension
 import comfy.samplers
-import nodes as host_nodes
 import pytest
 import torch
 from comfy.ldm.modules.attention import attention_pytorch, optimized_attention
@@ -14,6 +13,8 @@ from prompt_fidelity.host.edits import EditChain, LayerEdit
 from prompt_fidelity.host.install import attach
 from prompt_fidelity.host.samplers import SAMPLERS
 from prompt_fidelity.host.unet import Site, cross_attention_sites, edited_sites, split_heads
+
+import nodes as host_nodes
 
 REGULATION = "attention_regulation"
 # How much a target's share grows at least. The scores of the random SDXL network spread wider, so the same descent moves them less.

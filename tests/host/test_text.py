@@ -1,6 +1,5 @@
 """Encoding with targets: the host's own conditioning, words where they are, text self-attention as computed by hand."""
 
-import nodes as host_nodes
 import pytest
 import torch
 from comfy.clip_model import CLIPEncoder
@@ -9,6 +8,8 @@ from prompt_fidelity.core.prompt import WordNotFound
 from prompt_fidelity.host.errors import HostError
 from prompt_fidelity.host.rows import KEY
 from prompt_fidelity.host.text import encode_with_targets
+
+import nodes as host_nodes
 
 LONG = ", ".join(["a black car and a white clock in front of an old brick house"] * 6)
 

@@ -82,17 +82,17 @@ class Artist:
 
     def layout(self, method, targets, conditioning, seed: int) -> Layout | None:
         """Where the model itself begins to draw each object from this seed; None for a method that works without regions."""
-        if not any(isinstance(part.method, OutputMix) for part in method.parts):
+        if not _in_regions(method):
             return None
         width, height = self.sampling["width"], self.sampling["height"]
         maps = early_maps(self.model, conditioning, targets, width, height, AttentionSettings().steps, seed)
         return from_attention(maps, targets, width, height)
 
     def with_method(self, method, targets, conditioning, seeds: list[int]) -> Drawn:
+        if _in_regions(method) and len(seeds) > 1:  # every seed has a layout of its own
+            return _together([self.with_method(method, targets, conditioning, [seed]) for seed in seeds])
         began = self._clock()
         layout = self.layout(method, targets, conditioning, seeds[0])
-        if layout is not None and len(seeds) > 1:  # every seed has a layout of its own
-            return _together([self.with_method(method, targets, conditioning, [seed]) for seed in seeds])
         spent = (self._clock() - began) / len(seeds)
         model, record = attach(self.model, method, targets, layout=layout)
         drawn = self._draw(model, conditioning, seeds)
@@ -100,10 +100,10 @@ class Artist:
 
     def with_placebo(self, method, moves: dict[float, Tensor], targets, conditioning, seeds: list[int]) -> Drawn:
         """The placebo of a method that has moved these seeds' latents by `moves`; see placebo.py."""
-        layout = self.layout(method, targets, conditioning, seeds[0])
-        if layout is not None and len(seeds) > 1:
+        if _in_regions(method) and len(seeds) > 1:
             singly = [{sigma: moved[i : i + 1] for sigma, moved in moves.items()} for i in range(len(seeds))]
             return _together([self.with_placebo(method, m, targets, conditioning, [seed]) for m, seed in zip(singly, seeds)])
+        layout = self.layout(method, targets, conditioning, seeds[0])
         model = with_placebo(self.model, moves, seeds)
         for part in method.parts:
             if isinstance(part.method, ScoreEdit):
@@ -122,6 +122,10 @@ class Artist:
         )  # fmt: skip
         seconds = (self._clock() - began) / len(seeds)
         return Drawn(self.vae.decode(latent).float().cpu().clamp(0, 1), seconds, {})
+
+
+def _in_regions(method) -> bool:
+    return any(isinstance(part.method, OutputMix) for part in method.parts)
 
 
 def _together(drawn: list[Drawn]) -> Drawn:

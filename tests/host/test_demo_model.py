@@ -9,9 +9,13 @@ import comfy.supported_models
 import numpy as np
 import pytest
 import torch
+from hostkit import models
+from prompt_fidelity.core.methods import METHODS
 from prompt_fidelity.host import demo_model
 from prompt_fidelity.host.errors import HostError
+from prompt_fidelity.host.install import attach
 from prompt_fidelity.host.mean_vae import block_mean_vae, pictures_to_latents
+from prompt_fidelity.host.text import encode_with_targets
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
@@ -127,3 +131,16 @@ def test_the_cards_figures_are_those_the_benchmark_needs():
     assert all(figures["prompts"] >= 200 and figures["peak_inside"] >= 0.9 for figures in metrics["objects"].values())
     assert metrics["objects"]["1"]["success"] >= 0.95
     assert all(0.3 <= metrics["objects"][objects]["success"] <= 0.7 for objects in "23")
+
+
+def test_a_preset_for_another_model_is_warned_of_with_the_right_one(loaded):
+    def warnings(model, clip, preset: str, strength: float = 1.0) -> str:
+        targets = encode_with_targets(clip, "a red ball and a blue ring")[1]
+        method = METHODS["syngen"](METHODS["syngen"].PRESETS[preset])
+        return "\n".join(attach(model, method, targets, strength=strength)[1].warnings)
+
+    with torch.inference_mode():
+        demo, other = loaded[:2], models("sd1")[:2]
+        assert 'choose the preset "demo"' in warnings(*demo, "published")
+        assert 'choose the preset "published"' in warnings(*other, "demo")
+        assert warnings(*demo, "demo") == warnings(*other, "published") == warnings(*demo, "published", strength=0.0) == ""

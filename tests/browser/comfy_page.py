@@ -94,6 +94,19 @@ class ComfyPage:
             TEXT_WIDGET,
         )
 
+    def wait_for_text(self, kind: str, part: str) -> str:
+        """What the node of a type reports, as soon as `part` is in it: words come by websocket, a moment after the run."""
+        for _ in range(50):
+            if part in (said := self.texts().get(kind) or ""):
+                break
+            self.page.wait_for_timeout(100)
+        assert part in said, said
+        return said
+
+    def boxes_on_canvas(self, node: int) -> list[dict]:
+        """The boxes that a Create Bounding Boxes node would send."""
+        return self.api_prompt()[str(node)]["inputs"]["editor_state"]["__value__"]
+
     def pictures(self) -> dict[str, int]:
         """How many pictures each node shows, by node type."""
         return self.page.evaluate(
@@ -101,9 +114,8 @@ class ComfyPage:
                 node => [node.type, app.nodeOutputs[node.id]?.images?.length ?? 0]))"""
         )
 
-    def screenshot(self, path: Path, margin: int = 40) -> None:
-        """The whole graph at its own size and nothing around it, for the README and the templates' thumbnails."""
-        self.page.evaluate("app.extensionManager.command.execute('Workspace.ToggleFocusMode')")
+    def show_whole(self, margin: int = 40) -> None:
+        """Make the window as large as the graph at its own size, so that every node is in view."""
         left, top, right, bottom = self.page.evaluate(
             """() => app.graph.nodes.map(node => [...node.boundingRect]).reduce(
                 (all, [x, y, width, height]) => [Math.min(all[0], x), Math.min(all[1], y),
@@ -116,7 +128,33 @@ class ComfyPage:
             [margin - left, margin - top],
         )
         self.page.wait_for_timeout(1000)
+
+    def screenshot(self, path: Path) -> None:
+        """The whole graph and nothing around it, for the README and the templates' thumbnails."""
+        self._toggle_focus()
+        self.show_whole()
         self.page.screenshot(path=path)
+        self._toggle_focus()
+
+    def drag_on_canvas(self, node: int, begin: tuple[float, float], end: tuple[float, float]) -> None:
+        """Drag with the mouse on the canvas that a node holds; places are fractions of it. Needs `nodes_2`."""
+        self._toggle_focus()
+        self.show_whole()
+        box = self.page.locator(f"[data-node-id='{node}'] canvas").bounding_box()
+        at = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in (begin, end)]
+        self.page.mouse.move(*at[0])
+        self.page.mouse.down()
+        self.page.mouse.move(*at[1], steps=8)
+        self.page.wait_for_timeout(300)  # the canvas follows the mouse frame by frame
+        self.page.mouse.up()
+        self._toggle_focus()
+
+    def nodes_2(self, on: bool) -> None:
+        """Switch ComfyUI's newer way of drawing nodes on or off; some of the host's nodes work only there."""
+        self.page.evaluate("on => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', on)", on)
+        self.page.wait_for_timeout(2000)
+
+    def _toggle_focus(self) -> None:
         self.page.evaluate("app.extensionManager.command.execute('Workspace.ToggleFocusMode')")
 
 

@@ -1,6 +1,6 @@
 """Write `workflows/`: for every method a graph as an artist would lay it out. `tools/thumbnails.py` then draws the thumbnails.
 
-    python3 dev.py run tests/browser/make_workflows.py [--seed 2] [--screenshot graph.png]
+    python3 dev.py run tests/browser/make_workflows.py [NAME ...] [--seed 2] [--screenshot graph.png]
 
 The graphs are saved by ComfyUI's own page, so they are what it would save. Run this again when a method is added or the
 inputs of a node change.
@@ -13,7 +13,7 @@ import os
 import sys
 import tempfile
 import uuid
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,6 +36,11 @@ IDEA = {
     "divide_and_bind": "The objects divide the picture between them, each with regions of its own, and every colour is bound to its object.",
     "space_time": "*Predict Layout* looks where the model begins to draw each object, and there the object's own prompt is mixed in. Or choose the predictor *solver*, which goes by words such as \"to the left of\".",
 }
+BY_HAND = "layout_by_hand"  # Space-Time Attention with boxes that the artist moves
+HAND_TITLE = "Layout by Hand"
+HAND_IDEA = """*Predict Layout* proposes where the objects go. *Create Bounding Boxes* shows its boxes: **move and size them with the mouse**, then press Run again. The canvas needs *Nodes 2.0*: switch it on in the settings of ComfyUI if the node only says so. *Layout from Boxes* gives each box to the object that it is named after, and Space-Time Attention draws the object there.
+
+What you did on the canvas stays until Predict Layout proposes something else. To start from its boxes again, change its seed."""
 NOTE = """## {title}
 
 {idea}
@@ -53,10 +58,11 @@ Every node has a help page: select it and press **i** in the bar above it."""
 
 WITH, WITHOUT, SAVED, PLAIN, MAPS, LOSS = "7", "10", "9", "12", "13", "14"
 LAYOUT = "15"  # only for a method that works in regions
+CANVAS, BOXES = "16", "17"  # only for a layout by hand
 PLACES = {  # node id: x, y, width, height, in columns from left to right as the data flows
     "1": (20, 70, 320, 80),
     "2": (380, 70, 420, 340),
-    "3": (380, 480, 420, 110),
+    "3": (380, 460, 420, 110),
     "4": (20, 480, 320, 110),
     "5": (860, 70, 320, 110),
     "6": (860, 320, 320, 230),
@@ -68,7 +74,9 @@ PLACES = {  # node id: x, y, width, height, in columns from left to right as the
     PLAIN: (1840, 570, 340, 360),
     MAPS: (2240, 70, 560, 700),
     LOSS: (2240, 830, 560, 350),
-    LAYOUT: (380, 680, 420, 480),
+    LAYOUT: (380, 680, 420, 620),
+    CANVAS: (860, 1040, 420, 560),
+    BOXES: (1340, 1040, 420, 560),
 }
 GROUPS = (
     ("Prompt", (0, 0, 820, 620), "#3f789e"),
@@ -85,7 +93,8 @@ TITLES = {
     LOSS: "Loss plot",
     "3": "Negative prompt",
 }
-LAYOUT_GROUP = ("Where the objects go", (360, 630, 460, 560), "#b58b2a")
+LAYOUT_GROUP = ("Where the objects go", (360, 610, 460, 720), "#b58b2a")
+CANVAS_GROUP = ("Move the boxes by hand", (840, 970, 940, 660), "#b58b2a")
 FIRST_VIEW = {"scale": 0.45, "offset": [580, 230]}  # the whole graph in a window of usual size, beside the sidebar
 
 
@@ -123,8 +132,47 @@ def graph(method: str, preset: str, seed: int) -> dict:
     return nodes
 
 
-def laid_out(comfy: ComfyPage, prompt: dict, method: str, title: str) -> dict:
+def through_the_canvas(nodes: dict) -> dict:
+    """The predicted boxes go to the host's canvas, and from there to Apply."""
+    card = json.loads((ROOT / "assets" / "tinyshapes.json").read_text())["sampling"]
+    size = {"width": card["width"], "height": card["height"]}
+    canvas = {"bboxes": [LAYOUT, 3], **size}
+    boxes = {"targets": ["2", 1], "boxes": [CANVAS, 2], "json": "", **size}
+    nodes |= {
+        CANVAS: {"class_type": "CreateBoundingBoxes", "inputs": canvas},
+        BOXES: {"class_type": "FidelityLayoutFromBoxes", "inputs": boxes},
+    }
+    nodes["6"]["inputs"]["layout"] = [BOXES, 0]
+    nodes[SAVED]["inputs"]["filename_prefix"], nodes[PLAIN]["inputs"]["filename_prefix"] = f"fidelity/{BY_HAND}", f"fidelity/{BY_HAND}_plain"
+    return nodes
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One workflow file: its name, the graph, and what its note says."""
+
+    name: str
+    method: str
+    title: str
+    idea: str
+    by_hand: bool = False
+
+    def graph(self, seed: int) -> dict:
+        presets = METHODS[self.method].PRESETS
+        nodes = graph(self.method, DEMO_PRESET if DEMO_PRESET in presets else next(iter(presets)), seed)
+        return through_the_canvas(nodes) if self.by_hand else nodes
+
+
+RECIPES = [
+    *(Recipe(name, name, method.title, IDEA[name]) for name, method in METHODS.items()),
+    Recipe(BY_HAND, "space_time", HAND_TITLE, HAND_IDEA, by_hand=True),
+]
+
+
+def laid_out(comfy: ComfyPage, prompt: dict, recipe: Recipe) -> dict:
     """The workflow file: the graph as the page saves it, with places, groups, titles, fixed seeds and a note."""
+    title = METHODS[recipe.method].title
+    groups = [*GROUPS, *([LAYOUT_GROUP] if LAYOUT in prompt else []), *([CANVAS_GROUP] if CANVAS in prompt else [])]
     comfy.page.evaluate(
         """async ([prompt, places, titles, groups, note]) => {
             await app.loadApiJson(prompt, 'workflow')
@@ -151,12 +199,12 @@ def laid_out(comfy: ComfyPage, prompt: dict, method: str, title: str) -> dict:
             prompt,
             PLACES,
             {node: text.format(title=title) for node, text in TITLES.items()},
-            [(text.format(title=title), place, colour) for text, place, colour in (*GROUPS, *([LAYOUT_GROUP] if LAYOUT in prompt else []))],
-            NOTE.format(title=title, idea=IDEA[method], preset=next(iter(METHODS[method].PRESETS))),
+            [(text.format(title=title), place, colour) for text, place, colour in groups],
+            NOTE.format(title=recipe.title, idea=recipe.idea, preset=next(iter(METHODS[recipe.method].PRESETS))),
         ],
     )
     saved = without_empty(comfy.page.evaluate("app.graph.serialize()"))
-    steady = str(uuid.uuid5(uuid.NAMESPACE_URL, f"prompt-fidelity/{method}"))  # the page draws a new one every time
+    steady = str(uuid.uuid5(uuid.NAMESPACE_URL, f"prompt-fidelity/{recipe.name}"))  # the page draws a new one every time
     return {**saved, "id": steady, "extra": {**saved.get("extra", {}), "ds": FIRST_VIEW}}
 
 
@@ -169,21 +217,22 @@ def without_empty(value):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", help="workflows to write; all of them if none is named")
     parser.add_argument("--seed", type=int, default=2, help="of the pictures: plainly, this one lacks an object")
     parser.add_argument("--screenshot", type=Path, help="also write a picture of the first graph, after it ran")
     options = parser.parse_args()
+    recipes = [recipe for recipe in RECIPES if not options.names or recipe.name in options.names]
 
     process, server = start(Path(os.environ["COMFYUI_PATH"]), Path(tempfile.mkdtemp()))
     try:
         with open_page(server.url) as comfy:
-            for name, method in METHODS.items():
-                preset = DEMO_PRESET if DEMO_PRESET in method.PRESETS else next(iter(method.PRESETS))
-                prompt = graph(name, preset, options.seed)
-                workflow = laid_out(comfy, prompt, name, method.title)
+            for recipe in recipes:
+                prompt = recipe.graph(options.seed)
+                workflow = laid_out(comfy, prompt, recipe)
                 assert comfy.api_prompt().keys() == prompt.keys(), "the page shows another graph"
-                (ROOT / "workflows" / f"{name}.json").write_text(json.dumps(workflow, indent=1) + "\n")
-                print(f"workflows/{name}.json", flush=True)
-                if options.screenshot and name == next(iter(METHODS)):
+                (ROOT / "workflows" / f"{recipe.name}.json").write_text(json.dumps(workflow, indent=1) + "\n")
+                print(f"workflows/{recipe.name}.json", flush=True)
+                if options.screenshot and recipe is recipes[0]:
                     comfy.queue()
                     comfy.screenshot(options.screenshot)
     finally:

@@ -92,6 +92,30 @@ def test_a_workflow_opens_and_runs(comfy: ComfyPage, server: Server, name: str):
     assert expected <= shown, json.dumps(texts, indent=1)
 
 
+def test_a_box_that_is_moved_by_hand_moves_the_object(comfy: ComfyPage):
+    """Predict Layout → the host's canvas → a drag with the mouse → Layout from Boxes."""
+    comfy.nodes_2(True)
+    try:
+        comfy.load_template(pack_name(), "layout_by_hand")
+        comfy.queue(timeout=150)
+        predicted = comfy.boxes_on_canvas(16)
+        assert [box["metadata"]["desc"] for box in predicted] == ["red ball", "blue ring"]
+        red, blue = ((box["x"] + box["width"] / 2, box["y"] + box["height"] / 2) for box in predicted)
+        at = (red[0] / 128, red[1] / 128)
+        comfy.drag_on_canvas(16, at, (at[0] - 0.35, at[1]))
+        moved = comfy.boxes_on_canvas(16)
+        assert moved[0]["x"] <= predicted[0]["x"] - 16, "the canvas moves boxes from line to line of its grid"
+        assert moved[0]["width"] == pytest.approx(predicted[0]["width"], abs=8)
+        assert moved[1] == predicted[1]
+        comfy.queue(timeout=150)
+        assert comfy.boxes_on_canvas(16) == moved, "what was done by hand is kept"
+        centre = round((moved[0]["x"] + moved[0]["width"] / 2) / 1.28)
+        said = comfy.wait_for_text("FidelityLayoutFromBoxes", f"{centre}% from the left")
+        assert "red ball" in said.splitlines()[0]
+    finally:
+        comfy.nodes_2(False)
+
+
 def test_the_page_was_quiet_and_stayed_at_home(comfy: ComfyPage):
     """After all of the above: no script threw anything, and nothing but this server was asked."""
     assert comfy.errors == []

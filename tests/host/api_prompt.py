@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3"}
+WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3", "BOUNDING_BOXES"}
 NOT_EXECUTED = {"Note", "MarkdownNote"}
 SEEDS = {"seed", "noise_seed"}  # the page gives these a second widget, "control after generate", by their name
 
@@ -34,7 +34,8 @@ def widget_values(groups: dict, values: Iterator, prefix: str = "") -> Iterator[
         if options.get("forceInput") or not (isinstance(kind, list) or kind in WIDGETS):
             continue
         value = next(values)
-        yield prefix + name, value
+        # The page wraps a list that is a value, since a bare one would be a wire.
+        yield prefix + name, {"__value__": value} if isinstance(value, list) else value
         if options.get("control_after_generate") or (kind == "INT" and name in SEEDS):
             next(values)
         if kind == "COMFY_DYNAMICCOMBO_V3":  # the chosen option's own inputs follow, named after it with a dot

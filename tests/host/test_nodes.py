@@ -38,7 +38,7 @@ CONTRACT = {
 PRESETS = {
     "t_sam": ["repo", "paper", "paper-free", "demo"],
     "attend_and_excite": ["published", "demo"],
-    "attention_regulation": ["default", "published"],
+    "attention_regulation": ["default", "published", "demo"],
     "syngen": ["published", "demo"],
     "divide_and_bind": ["paper", "demo"],
     "space_time": ["paper", "repo", "demo"],

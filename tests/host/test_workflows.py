@@ -10,6 +10,7 @@ from api_prompt import api_prompt
 from live_server import Server
 from PIL import Image
 
+CANVAS = "CreateBoundingBoxes"  # came after the oldest ComfyUI that the pack works on
 WORKFLOWS = sorted((Path(__file__).resolve().parents[2] / "workflows").glob("*.json"))
 
 
@@ -20,8 +21,10 @@ def saved_pictures(server: Server, prompt: dict, outputs: dict[str, dict]) -> li
 
 @pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.stem)
 def test_a_workflow_runs_to_a_picture(server: Server, file: Path):
-    workflow = json.loads(file.read_text())
-    prompt = api_prompt(workflow, server.get_json("/object_info"))
+    workflow, known = json.loads(file.read_text()), server.get_json("/object_info")
+    if file.stem == "layout_by_hand" and CANVAS not in known:
+        pytest.skip(f"this ComfyUI is older than its {CANVAS}")
+    prompt = api_prompt(workflow, known)
     server.forget()  # a picture from the cache would carry the prompt of an earlier run
     run = server.run(prompt, timeout=180, workflow=workflow)
 

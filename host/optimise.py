@@ -43,6 +43,8 @@ from .unet import cross_attention_sites
 # objects' rows keeps for backward is about so many times that.
 _GRADIENT_ROWS = 6
 
+SCHEDULERS = comfy.samplers.KSampler.SCHEDULERS
+
 # told(done, total, picture): network passes so far, and a picture [H, W, 3] where one has just been drawn.
 Told = Callable[[int, int, Tensor | None], None]
 

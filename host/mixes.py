@@ -73,7 +73,7 @@ class LayerMixes:
             self._keys[site] = [(layer.to_k(context), layer.to_v(context)) for context in contexts]
         q, batch = layer.to_q(hidden), hidden.shape[0]
         # The artist's kernel (sage, flash, sub-quadratic) may have no backward pass: PyTorch's own has.
-        attend = attention_pytorch if q.requires_grad else optimized_attention
+        attend = attention_pytorch if self.learning else optimized_attention
         return torch.stack(
             [
                 layer.to_out(

@@ -253,14 +253,13 @@ def decoded(vae, latent: Tensor) -> Tensor:
 
 
 def _install_kernel(model_options: dict) -> None:
-    """PyTorch's own attention where gradients are wanted: the artist's kernel may have no backward pass. And, for
-    ControlNets, which add to the skip connections in place, a copy of what a norm has kept."""
+    """PyTorch's own attention in all passes: the artist's kernel may have no backward pass, and a step done again must give what
+    it gave. And, for ControlNets, which add to the skip connections in place, a copy of what a norm has kept."""
     options = model_options.setdefault("transformer_options", {})
     previous = options.get("optimized_attention_override")
 
-    def attend(func, q, *args, **kwargs):
-        func = attention_pytorch if q.requires_grad else func
-        return previous(func, q, *args, **kwargs) if previous else func(q, *args, **kwargs)
+    def attend(func, *args, **kwargs):
+        return previous(attention_pytorch, *args, **kwargs) if previous else attention_pytorch(*args, **kwargs)
 
     options["optimized_attention_override"] = attend
     patches = options.setdefault("patches", {})

@@ -165,6 +165,20 @@ def _said(rng: np.random.Generator, shapes: list[data.Shape]) -> Said:
     return Said(tuple((shapes[i].noun, shapes[i].colour) for i in order), photo=bool(rng.random() < 0.3))
 
 
+def near_caption(rng: np.random.Generator, said: Said) -> Said:
+    """A caption that is nearly the same: two colours swapped, or a noun or a colour changed. Text is cheap to encode."""
+    names = list(said.names)
+    kind, i = rng.random(), int(rng.integers(len(names)))
+    if len(names) > 1 and kind < 0.5:
+        j = (i + 1) % len(names)
+        names[i], names[j] = (names[i][0], names[j][1]), (names[j][0], names[i][1])
+    elif kind < 0.8:
+        names[i] = (str(rng.choice([noun for noun in data.NOUNS if noun not in dict(names)])), names[i][1])
+    else:
+        names[i] = (names[i][0], str(rng.choice([colour for colour in data.COLOURS if colour not in dict(names).values()])))
+    return replace(said, names=tuple(names))
+
+
 def group(rng: np.random.Generator, counts: tuple[float, ...]) -> tuple[list[np.ndarray], list[Seen], list[Said]]:
     """A scene, its two near misses and a crop of one of the three: four pictures, what they show, and their captions."""
     shapes = data.place(rng, data.sample_names(rng, 1 + int(rng.choice(len(counts), p=counts))))

@@ -44,7 +44,7 @@ def search(family="sd1", settings=None, *, model=None, epochs=2, rate=0.2, cfg=3
 
 
 @pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("family", ["sd1", "sd2"])
+@pytest.mark.parametrize("family", ["sd1", "sdxl"])
 def test_the_gradient_is_that_of_backpropagation_through_the_whole_sampling(monkeypatch, rule, family):
     seen = []
     one_step_at_a_time = replay.gradient
@@ -73,23 +73,23 @@ def test_the_gradient_is_that_of_differences(monkeypatch):
         first, slope = evaluate(weights, True)
         way = torch.tensor([[1.0, -0.5, 0.7, 0.2], [-0.6, 0.3, 0.9, -1.0]])
         for sign in (1, -1):
-            losses.append(evaluate(weights + sign * 0.02 * way, False)[0].loss)
+            losses.append(evaluate(weights + sign * 0.004 * way, False)[0].loss)
         slopes.append(float((slope * way).sum()))
         return learned_weights.Learning([first])
 
     monkeypatch.setattr(optimise.learned_weights, "optimise", probe)
-    search(settings=RULES["convex"])
-    assert (losses[0] - losses[1]) / 0.04 == pytest.approx(slopes[0], rel=0.05)
+    search("sd2", RULES["published"], cfg=1.5)
+    assert (losses[0] - losses[1]) / 0.008 == pytest.approx(slopes[0], rel=0.03)
 
 
 @pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("family", ["sd1", "sdxl"])
+@pytest.mark.parametrize("family", ["sd1", "sd2"])
 def test_it_lowers_the_loss_and_leaves_no_trace(rule, family):
     model = models(family)[0]
     before, plain = fingerprint(model), sample(model, family)
-    best, learning = search(family, RULES[rule], epochs=3)
-    assert learning.best.loss < learning.epochs[0].loss and len(learning.epochs) == 4
-    assert float(learning.change.mean()) > 0.05 and best.table.shape == (2, STEPS)
+    best, learning = search(family, RULES[rule], epochs=2, rate=0.04)
+    assert learning.best.loss < learning.epochs[0].loss and len(learning.epochs) == 3
+    assert 0.02 < float(learning.change.mean()) and best.table.shape == (2, STEPS)
     assert best.settings == RULES[rule] and best.names == ("black car", "white clock")
     assert fingerprint(model) == before and torch.equal(sample(model, family), plain)
     assert all(parameter.is_inference() for parameter in scorer().vision.model.parameters())
@@ -100,7 +100,7 @@ def test_a_sampler_draws_the_very_picture_that_was_optimised(monkeypatch, schedu
     drawn = []
     run = replay.run
     monkeypatch.setattr(optimise.replay, "run", lambda *args: drawn.append(run(*args)) or drawn[-1])
-    best, learning = search(settings=RULES["published"], scheduler=scheduler)
+    best, learning = search(settings=RULES["published"], scheduler=scheduler, epochs=1)
     with torch.inference_mode():
         controlled, _ = attach(models("sd1")[0], best, encoded("sd1")[1], layout=solve(encoded("sd1")[1], 128, 128))
     start = noise(1, 4, 16, 16, seed=3)
@@ -137,12 +137,12 @@ def test_what_is_kept_for_backward_does_not_grow_with_the_steps(monkeypatch):
 
 
 def test_only_the_steps_of_the_methods_window_have_weights():
-    best, learning = search(settings=SpaceTimeSettings(start=0.0, end=0.5))
-    assert best.table.shape == (2, 2) and float(learning.change.min()) > 0
-    late, learning = search(settings=SpaceTimeSettings(start=0.5))
-    assert late.table.shape == (2, 2) and float(learning.change.min()) > 0
+    for window in ((0.0, 0.5), (0.5, 1.0)):
+        best, learning = search(settings=SpaceTimeSettings(start=window[0], end=window[1]), epochs=1)
+        moved = (learning.epochs[1].weights - learning.epochs[0].weights).abs()
+        assert moved.shape == (2, 2) and float(moved.min()) > 0
     with pytest.raises(HostError, match="holds none of the steps"):
-        search(settings=SpaceTimeSettings(start=0.999))
+        search(settings=SpaceTimeSettings(start=0.4, end=0.5))
 
 
 def test_discs_and_other_pictures_than_square():

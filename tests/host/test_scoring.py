@@ -87,7 +87,7 @@ def test_texts_are_projected_which_the_hosts_own_pooled_output_is_not():
         plain = clip.encode_from_tokens(clip.tokenize("a red ball"), return_pooled=True)[1][0]
         projection = clip.cond_stage_model.clip_l.transformer.text_projection
         torch.testing.assert_close(ours, projection(plain))
-        assert float(cosines(plain[None], ours[None])) < 0.9
+        assert float((ours - plain).norm() / plain.norm()) > 0.1
         # The encoder is left as it was found.
         assert torch.equal(clip.encode_from_tokens(clip.tokenize("a red ball"), return_pooled=True)[1][0], plain)
 

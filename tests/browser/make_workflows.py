@@ -1,4 +1,4 @@
-"""Write `workflows/`: for every method a graph as an artist would lay it out. `tools/thumbnails.py` then draws the thumbnails.
+"""Write `workflows/`: for every method a graph as an artist would lay it out, and one that optimises Space-Time Attention. `tools/thumbnails.py` then draws the thumbnails.
 
     python3 dev.py run tests/browser/make_workflows.py [--seed 2] [--screenshot graph.png]
 
@@ -24,6 +24,7 @@ sys.path[:0] = [str(ROOT / "tests" / "browser"), os.environ["COMFYUI_PATH"]]
 from comfy_page import ComfyPage, open_page  # noqa: E402
 from live_server import start, stop  # noqa: E402
 from prompt_fidelity.core.layout.settings import AttentionSettings  # noqa: E402
+from prompt_fidelity.core.learned_weights import EPOCHS, RATE  # noqa: E402
 from prompt_fidelity.core.methods import METHODS  # noqa: E402
 from prompt_fidelity.core.methods.base import DEMO_PRESET, OutputMix  # noqa: E402
 
@@ -51,8 +52,26 @@ NOTE = """## {title}
 
 Every node has a help page: select it and press **i** in the bar above it."""
 
+OPTIMISED = "space_time_optimised"
+OPTIMISED_STEPS = 10  # the search draws the picture many times: half of the demo model's steps
+OPTIMISED_NOTE = """## Space-Time Attention, optimised
+
+*Optimise Space-Time* draws the picture several times from the same noise. CLIP looks at it, the whole and every object's place, and each object's weight at each step is changed so that CLIP sees more of the prompt.
+
+**Press Run** and wait about half a minute. Both pictures are drawn from the same prompt and seed: above with the weights that were found, below without any method.
+
+1. Write a prompt in *Extract Targets*. The demo model knows ball, ring, bar, pole, cross and cup in red, green, blue, yellow, purple, black and white.
+2. The seed must be the same in *Optimise Space-Time* and in **both** samplers, and so must steps, cfg and scheduler.
+3. *Score Fidelity* says how well each picture fits the prompt: the whole of it, and the object that fits worst.
+4. The text under *weights* can be pasted into *Space-Time Weights*, to use the weights again without a search.
+
+**For a real model,** put *Load Checkpoint* in the place of *Load Demo Model*, *Load CLIP* and *Load CLIP Vision* (both with a whole CLIP model) in the place of *Load Demo CLIP*, and choose the preset *{preset}* in *Select Method*. It takes minutes on a graphics card.
+
+Every node has a help page: select it and press **i** in the bar above it."""
+
 WITH, WITHOUT, SAVED, PLAIN, MAPS, LOSS = "7", "10", "9", "12", "13", "14"
 LAYOUT = "15"  # only for a method that works in regions
+CLIP, SEARCH, SCORE, SCORE_PLAIN, SEARCH_PLOT, WEIGHTS = "16", "17", "18", "19", "20", "21"  # only where weights are optimised
 PLACES = {  # node id: x, y, width, height, in columns from left to right as the data flows
     "1": (20, 70, 320, 80),
     "2": (380, 70, 420, 340),
@@ -70,6 +89,16 @@ PLACES = {  # node id: x, y, width, height, in columns from left to right as the
     LOSS: (2240, 830, 560, 350),
     LAYOUT: (380, 680, 420, 480),
 }
+OPTIMISED_PLACES = {
+    **PLACES,
+    "5": (860, 70, 320, 110),
+    CLIP: (20, 680, 320, 80),
+    SEARCH: (860, 680, 340, 420),
+    SEARCH_PLOT: (860, 1160, 340, 300),
+    WEIGHTS: (1240, 1160, 320, 300),
+    SCORE: (1600, 200, 200, 200),
+    SCORE_PLAIN: (1600, 700, 200, 200),
+}
 GROUPS = (
     ("Prompt", (0, 0, 820, 620), "#3f789e"),
     ("Method", (840, 0, 360, 620), "#b58b2a"),
@@ -85,6 +114,8 @@ TITLES = {
     LOSS: "Loss plot",
     "3": "Negative prompt",
 }
+OPTIMISED_GROUP = ("Find the weights", (840, 630, 740, 860), "#b58b2a")
+OPTIMISED_TITLES = {**TITLES, SEARCH_PLOT: "Loss over the epochs", WEIGHTS: "Weights", SCORE: "Score Fidelity, {title}", SCORE_PLAIN: "Score Fidelity, plain"}
 LAYOUT_GROUP = ("Where the objects go", (360, 630, 460, 560), "#b58b2a")
 FIRST_VIEW = {"scale": 0.45, "offset": [580, 230]}  # the whole graph in a window of usual size, beside the sidebar
 
@@ -123,8 +154,31 @@ def graph(method: str, preset: str, seed: int) -> dict:
     return nodes
 
 
-def laid_out(comfy: ComfyPage, prompt: dict, method: str, title: str) -> dict:
+def optimised_graph(seed: int) -> dict:
+    """Space-Time Attention's graph, its weights optimised before they are applied, and both pictures scored."""
+    nodes = graph("space_time", DEMO_PRESET, seed)
+    for sampler in (WITH, WITHOUT):
+        nodes[sampler]["inputs"]["steps"] = OPTIMISED_STEPS
+    drawn = nodes[WITH]["inputs"]
+    sampling = {name: drawn[name] for name in ("seed", "steps", "cfg", "scheduler")}
+    wires = {"model": ["1", 0], "positive": ["2", 0], "negative": ["3", 0], "targets": ["2", 1], "layout": [LAYOUT, 0], "vae": ["1", 2]}
+    clip = {"clip": [CLIP, 0], "clip_vision": [CLIP, 1]}
+    search = {**wires, **clip, "latent": ["4", 0], **sampling, "epochs": EPOCHS, "learning_rate": RATE, "method": ["5", 0]}
+    nodes[CLIP] = {"class_type": "FidelityLoadDemoCLIP", "inputs": {}}
+    nodes[SEARCH] = {"class_type": "FidelityOptimiseSpaceTime", "inputs": search}
+    nodes["6"]["inputs"]["method"] = [SEARCH, 0]
+    nodes[SEARCH_PLOT] = {"class_type": "PreviewImage", "inputs": {"images": [SEARCH, 1]}}
+    nodes[WEIGHTS] = {"class_type": "PreviewAny", "inputs": {"source": [SEARCH, 2]}}
+    for node, decoded in ((SCORE, "8"), (SCORE_PLAIN, "11")):
+        nodes[node] = {"class_type": "FidelityScore", "inputs": {"image": [decoded, 0], "targets": ["2", 1], **clip}}
+    for saver, name in ((SAVED, "fidelity/" + OPTIMISED), (PLAIN, f"fidelity/{OPTIMISED}_plain")):
+        nodes[saver]["inputs"]["filename_prefix"] = name
+    return nodes
+
+
+def laid_out(comfy: ComfyPage, prompt: dict, name: str, title: str, note: str) -> dict:
     """The workflow file: the graph as the page saves it, with places, groups, titles, fixed seeds and a note."""
+    groups = (*GROUPS, *([LAYOUT_GROUP] if LAYOUT in prompt else []), *([OPTIMISED_GROUP] if SEARCH in prompt else []))
     comfy.page.evaluate(
         """async ([prompt, places, titles, groups, note]) => {
             await app.loadApiJson(prompt, 'workflow')
@@ -149,14 +203,14 @@ def laid_out(comfy: ComfyPage, prompt: dict, method: str, title: str) -> dict:
         }""",
         [
             prompt,
-            PLACES,
-            {node: text.format(title=title) for node, text in TITLES.items()},
-            [(text.format(title=title), place, colour) for text, place, colour in (*GROUPS, *([LAYOUT_GROUP] if LAYOUT in prompt else []))],
-            NOTE.format(title=title, idea=IDEA[method], preset=next(iter(METHODS[method].PRESETS))),
+            OPTIMISED_PLACES if SEARCH in prompt else PLACES,
+            {node: text.format(title=title) for node, text in (OPTIMISED_TITLES if SEARCH in prompt else TITLES).items()},
+            [(text.format(title=title), place, colour) for text, place, colour in groups],
+            note,
         ],
     )
     saved = without_empty(comfy.page.evaluate("app.graph.serialize()"))
-    steady = str(uuid.uuid5(uuid.NAMESPACE_URL, f"prompt-fidelity/{method}"))  # the page draws a new one every time
+    steady = str(uuid.uuid5(uuid.NAMESPACE_URL, f"prompt-fidelity/{name}"))  # the page draws a new one every time
     return {**saved, "id": steady, "extra": {**saved.get("extra", {}), "ds": FIRST_VIEW}}
 
 
@@ -167,23 +221,38 @@ def without_empty(value):
     return [without_empty(part) for part in value] if isinstance(value, list) else value
 
 
+def graphs(options: argparse.Namespace) -> dict[str, tuple[dict, str, str]]:
+    """By the workflow's name: its graph in API format, the title of what is tried, and the note."""
+    found = {}
+    for name, method in METHODS.items():
+        first = next(iter(method.PRESETS))
+        preset = DEMO_PRESET if DEMO_PRESET in method.PRESETS else first
+        found[name] = graph(name, preset, options.seed), method.title, NOTE.format(title=method.title, idea=IDEA[name], preset=first)
+    method = METHODS["space_time"]
+    note = OPTIMISED_NOTE.format(preset=next(iter(method.PRESETS)))
+    found[OPTIMISED] = optimised_graph(options.optimised_seed), f"{method.title}, optimised", note
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=2, help="of the pictures: plainly, this one lacks an object")
     parser.add_argument("--screenshot", type=Path, help="also write a picture of the first graph, after it ran")
+    parser.add_argument("--optimised-seed", type=int, default=2, help="of the workflow that optimises the weights")
+    parser.add_argument("--only", nargs="*", help="names of the workflows to write, instead of all")
     options = parser.parse_args()
 
     process, server = start(Path(os.environ["COMFYUI_PATH"]), Path(tempfile.mkdtemp()))
     try:
         with open_page(server.url) as comfy:
-            for name, method in METHODS.items():
-                preset = DEMO_PRESET if DEMO_PRESET in method.PRESETS else next(iter(method.PRESETS))
-                prompt = graph(name, preset, options.seed)
-                workflow = laid_out(comfy, prompt, name, method.title)
+            for name, (prompt, title, note) in graphs(options).items():
+                if options.only and name not in options.only:
+                    continue
+                workflow = laid_out(comfy, prompt, name, title, note)
                 assert comfy.api_prompt().keys() == prompt.keys(), "the page shows another graph"
                 (ROOT / "workflows" / f"{name}.json").write_text(json.dumps(workflow, indent=1) + "\n")
                 print(f"workflows/{name}.json", flush=True)
-                if options.screenshot and name == next(iter(METHODS)):
+                if options.screenshot and name == (options.only or list(METHODS))[0]:
                     comfy.queue()
                     comfy.screenshot(options.screenshot)
     finally:

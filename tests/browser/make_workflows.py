@@ -93,11 +93,11 @@ OPTIMISED_PLACES = {
     **PLACES,
     "5": (860, 70, 320, 110),
     CLIP: (20, 680, 320, 80),
-    SEARCH: (860, 680, 340, 420),
-    SEARCH_PLOT: (860, 1160, 340, 300),
-    WEIGHTS: (1240, 1160, 320, 300),
-    SCORE: (1600, 200, 200, 200),
-    SCORE_PLAIN: (1600, 700, 200, 200),
+    SEARCH: (860, 680, 340, 760),
+    SEARCH_PLOT: (1240, 1070, 580, 370),
+    WEIGHTS: (1860, 1070, 320, 370),
+    SCORE: (1600, 180, 220, 250),
+    SCORE_PLAIN: (1600, 680, 220, 250),
 }
 GROUPS = (
     ("Prompt", (0, 0, 820, 620), "#3f789e"),
@@ -114,7 +114,7 @@ TITLES = {
     LOSS: "Loss plot",
     "3": "Negative prompt",
 }
-OPTIMISED_GROUP = ("Find the weights", (840, 630, 740, 860), "#b58b2a")
+OPTIMISED_GROUPS = (("CLIP, to score pictures", (0, 630, 350, 150), "#3f789e"), ("Find the weights", (840, 1000, 1360, 470), "#b58b2a"))
 OPTIMISED_TITLES = {**TITLES, SEARCH_PLOT: "Loss over the epochs", WEIGHTS: "Weights", SCORE: "Score Fidelity, {title}", SCORE_PLAIN: "Score Fidelity, plain"}
 LAYOUT_GROUP = ("Where the objects go", (360, 630, 460, 560), "#b58b2a")
 FIRST_VIEW = {"scale": 0.45, "offset": [580, 230]}  # the whole graph in a window of usual size, beside the sidebar
@@ -178,7 +178,7 @@ def optimised_graph(seed: int) -> dict:
 
 def laid_out(comfy: ComfyPage, prompt: dict, name: str, title: str, note: str) -> dict:
     """The workflow file: the graph as the page saves it, with places, groups, titles, fixed seeds and a note."""
-    groups = (*GROUPS, *([LAYOUT_GROUP] if LAYOUT in prompt else []), *([OPTIMISED_GROUP] if SEARCH in prompt else []))
+    groups = (*GROUPS, *([LAYOUT_GROUP] if LAYOUT in prompt else []), *(OPTIMISED_GROUPS if SEARCH in prompt else ()))
     comfy.page.evaluate(
         """async ([prompt, places, titles, groups, note]) => {
             await app.loadApiJson(prompt, 'workflow')

@@ -172,7 +172,7 @@ class _Search:
         with differentiable(patcher.model, self.vae.first_stage_model, self.scorer.vision.model, *others):
             # What was made in inference mode cannot be kept for backward.
             extra = {key: value.clone() if isinstance(value, Tensor) else value for key, value in (extra_args or {}).items()}
-            x, sigmas, self.texts = x.clone(), sigmas.clone(), self.texts.clone().to(x.device)
+            x, sigmas, self.texts = x.clone(), sigmas.clone(), self.texts.clone()
             coordinates = Coordinates(patcher.get_model_object("model_sampling"))
             progress = [coordinates.progress(float(sigma)) for sigma in sigmas[:-1]]
             step = self._step(model, sigmas, progress, extra)
@@ -228,7 +228,8 @@ class _Search:
         def objective(latent: Tensor) -> Tensor:
             image = decoded(self.vae, network.process_latent_out(latent))
             shown = [image, *(crop(image, self._box(placement)) for placement in self.layout.placements)]
-            fits = [cosines(self.scorer.pictures(one), text[None])[:, 0] for one, text in zip(shown, self.texts)]
+            seen = [self.scorer.pictures(one) for one in shown]
+            fits = [cosines(one, text[None].to(one.device))[:, 0] for one, text in zip(seen, self.texts)]
             names = ["whole prompt", *(placement.name for placement in self.layout.placements)]
             for index, (name, fit) in enumerate(zip(names, fits)):
                 parts[f"{name} ({index})" if names.count(name) > 1 else name] = 1.0 - float(fit.detach().mean())

@@ -66,7 +66,7 @@ class ClipScorer:
     def pictures(self, images: Tensor) -> Tensor:
         """Embeddings [B, D] of images [B, H, W, 3], differentiable. The tower must be loaded, and be in `host.grad.differentiable`."""
         vision = self.vision
-        pixels = clip_pixels(images.float(), vision.image_size, tuple(vision.image_mean), tuple(vision.image_std))
+        pixels = clip_pixels(images.to(vision.load_device).float(), vision.image_size, tuple(vision.image_mean), tuple(vision.image_std))
         with _sums_apart(vision.model):
             return vision.model(pixel_values=pixels)[2]
 
@@ -130,7 +130,7 @@ def _picture_width(vision) -> int:
     """Numbers in a picture's projected embedding. Raises HostError for towers that have no projection."""
     network = getattr(vision, "model", None)
     projection = getattr(network, "visual_projection", None)
-    whole = isinstance(network, comfy.clip_model.CLIPVisionModelProjection) and not network.vision_model.output_layernorm
+    whole = isinstance(network, comfy.clip_model.CLIPVisionModelProjection) and not getattr(network.vision_model, "output_layernorm", False)
     if not whole or not isinstance(projection, torch.nn.Module):
         raise HostError(f"This CLIP Vision ({type(network).__name__}) does not project pictures into the space of texts. {_ADVICE}")
     return projection.weight.shape[0]

@@ -29,7 +29,7 @@ def scorer():
         return ClipScorer(*demo_clip.load_demo_clip())
 
 
-def search(family="sd1", settings=None, *, model=None, epochs=2, rate=0.2, cfg=3.0, layout=None, targets=None, method=None, size=(1, 4, 16, 16), **options):
+def search(family="sd1", settings=None, *, model=None, epochs=2, rate=0.2, cfg=3.0, layout=None, targets=None, method=None, size=(1, 4, 16, 16), steps=STEPS, **options):
     """(method, learning) of a search on a small random network."""
     with torch.inference_mode():
         positive, own = encoded(family)
@@ -39,7 +39,7 @@ def search(family="sd1", settings=None, *, model=None, epochs=2, rate=0.2, cfg=3
         layout = layout or solve(own, size[3] * 8, size[2] * 8)
         return optimise_space_time(
             model, positive, negative, targets, layout, method or SpaceTime(settings), models(family)[2], scorer(), torch.zeros(size),
-            Sampling(3, STEPS, cfg, options.pop("scheduler", "normal")), epochs=epochs, rate=rate, **options,
+            Sampling(3, steps, cfg, options.pop("scheduler", "normal")), epochs=epochs, rate=rate, **options,
         )  # fmt: skip
 
 
@@ -130,8 +130,7 @@ def test_what_is_kept_for_backward_does_not_grow_with_the_steps(monkeypatch):
                 return one_step_at_a_time(*args)
 
         monkeypatch.setattr(optimise.replay, "gradient", counted)
-        monkeypatch.setattr("test_optimise.STEPS" if __name__ == "test_optimise" else f"{__name__}.STEPS", steps)
-        search(epochs=1)
+        search(epochs=1, steps=steps)
         kept[steps] = sizes[1]
     assert kept[2] == kept[5] > 1e6
 

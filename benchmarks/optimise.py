@@ -4,10 +4,10 @@
     python3 dev.py run benchmarks/optimise.py --count 12 --epochs 3 --rate 0.005      # the published settings
     python3 dev.py run benchmarks/optimise.py --count 0 --memory 5 10 20
 
-Every prompt is drawn with one seed in three ways: plainly, with Space-Time Attention as it starts, and with the weights that
-were optimised for that very picture; the detector then says whether all objects are there in their colours. The loss is
-CLIP's, the detector knows nothing of it. Memory is the bytes that autograd keeps for backward, counted exactly, of the
-way back one step at a time and, for comparison, of backpropagation through all steps at once.
+Every prompt is drawn with one seed in three ways: plainly, with Space-Time Attention as it starts, and with the
+weights that were optimised for that very picture; the detector then says whether all objects are there in their
+colours. The loss is CLIP's, the detector knows nothing of it. Memory is the bytes that autograd keeps for backward,
+counted exactly, of the way back one step at a time and, for comparison, of backpropagation through all steps at once.
 """
 
 from __future__ import annotations
@@ -43,12 +43,19 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--count", type=int, default=12, help="prompts")
     parser.add_argument("--half", choices=HALVES, default="dev")
     parser.add_argument("--objects", type=int, nargs="+", default=[2, 3])
-    parser.add_argument("--preset", choices=tuple(SpaceTime.PRESETS), default="demo", help="of Space-Time Attention, where the weights start")
+    parser.add_argument(
+        "--preset",
+        choices=tuple(SpaceTime.PRESETS),
+        default="demo",
+        help="of Space-Time Attention, where the weights start",
+    )
     parser.add_argument("--layout", choices=("attention", "solver"), default="attention")
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--epochs", type=int, default=learned_weights.EPOCHS)
     parser.add_argument("--rate", type=float, default=learned_weights.RATE)
-    parser.add_argument("--memory", type=int, nargs="*", default=[], help="count the bytes kept for backward with so many steps")
+    parser.add_argument(
+        "--memory", type=int, nargs="*", default=[], help="count the bytes kept for backward with so many steps"
+    )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON on the last line")
     return parser.parse_args()
 
@@ -67,22 +74,45 @@ class Bench:
         s = self.artist.sampling
         conditioning, targets = self.artist.encode(prompt)
         settings = AttentionSettings() if self.options.layout == "attention" else BoxSettings()
-        layout = predict(self.options.layout, settings, targets, s["width"], s["height"], seed, model=self.artist.model, conditioning=conditioning)
+        layout = predict(
+            self.options.layout,
+            settings,
+            targets,
+            s["width"],
+            s["height"],
+            seed,
+            model=self.artist.model,
+            conditioning=conditioning,
+        )
         sampling = optimise.Sampling(seed, steps, s["cfg"], s["scheduler"])
         negative, latent = self.artist.encode("")[0], torch.zeros(1, 4, s["height"] // 8, s["width"] // 8)
         method, learning = optimise.optimise_space_time(
-            self.artist.model, conditioning, negative, targets, layout, self.method, self.artist.vae, self.scorer, latent, sampling,
-            epochs=epochs, rate=self.options.rate,
+            self.artist.model, conditioning, negative, targets, layout, self.method, self.artist.vae, self.scorer,
+            latent, sampling, epochs=epochs, rate=self.options.rate,
         )  # fmt: skip
         return conditioning, targets, layout, method, learning
 
     def case(self, case, seed: int) -> dict:
         started = time.process_time()
-        conditioning, targets, layout, method, learning = self.search(case.prompt, seed, self.options.steps, self.options.epochs)
+        conditioning, targets, layout, method, learning = self.search(
+            case.prompt, seed, self.options.steps, self.options.epochs
+        )
         seconds = time.process_time() - started
-        row = {"prompt": case.prompt, "seed": seed, "seconds": seconds, "loss_before": learning.epochs[0].loss, "loss_after": learning.best.loss}
+        row = {
+            "prompt": case.prompt,
+            "seed": seed,
+            "seconds": seconds,
+            "loss_before": learning.epochs[0].loss,
+            "loss_after": learning.best.loss,
+        }
         row |= {"mean_change": float(learning.change.mean()), "updates_kept": learning.epochs.index(learning.best)}
-        for way, model in zip(WAYS, (self.artist.model, *(attach(self.artist.model, one, targets, layout=layout)[0] for one in (self.method, method)))):
+        for way, model in zip(
+            WAYS,
+            (
+                self.artist.model,
+                *(attach(self.artist.model, one, targets, layout=layout)[0] for one in (self.method, method)),
+            ),
+        ):
             picture = self.drawn(model, conditioning, seed)
             row[way] = bool(self.judge(picture.numpy(), case, targets)["success"])
             found = self.scorer.score(picture[None], targets)
@@ -90,15 +120,32 @@ class Bench:
         return row
 
     def drawn(self, model, conditioning, seed: int) -> torch.Tensor:
-        return Artist(model, self.artist.clip, self.artist.vae, self.artist.sampling).plain(conditioning, [seed]).pictures[0]
+        return (
+            Artist(model, self.artist.clip, self.artist.vae, self.artist.sampling)
+            .plain(conditioning, [seed])
+            .pictures[0]
+        )
 
 
 def summary(rows: list[dict]) -> dict:
     """Means over the pictures, and McNemar's test of the optimised ones against where they started."""
     count = len(rows)
-    names = ("loss_before", "loss_after", "mean_change", "seconds", *WAYS, *(f"{way}_{figure}" for way in WAYS for figure in ("full_prompt", "minimum_object")))
+    names = (
+        "loss_before",
+        "loss_after",
+        "mean_change",
+        "seconds",
+        *WAYS,
+        *(f"{way}_{figure}" for way in WAYS for figure in ("full_prompt", "minimum_object")),
+    )
     gained, lost, p = mcnemar([row["start"] for row in rows], [row["optimised"] for row in rows])
-    return {"pictures": count, **{name: sum(row[name] for row in rows) / count for name in names}, "gained": gained, "lost": lost, "p": p}
+    return {
+        "pictures": count,
+        **{name: sum(row[name] for row in rows) / count for name in names},
+        "gained": gained,
+        "lost": lost,
+        "p": p,
+    }
 
 
 class Kept:
@@ -154,14 +201,23 @@ def main() -> None:
     rows = []
     with torch.inference_mode():
         bench = Bench(options)
-        for index, case in enumerate(shape_cases(options.half, tuple(options.objects), max(options.count, 1))[: options.count]):
+        for index, case in enumerate(
+            shape_cases(options.half, tuple(options.objects), max(options.count, 1))[: options.count]
+        ):
             rows.append(bench.case(case, FIRST_SEED[options.half] + index))
             row = rows[-1]
             marks = ", ".join(f"{way} {'right' if row[way] else 'wrong'}" for way in WAYS)
-            print(f"{case.prompt}: loss {row['loss_before']:.3f} -> {row['loss_after']:.3f}, weights moved {row['mean_change']:.3f}; {marks}", flush=True)
+            print(
+                f"{case.prompt}: loss {row['loss_before']:.3f} -> {row['loss_after']:.3f}, weights moved "
+                f"{row['mean_change']:.3f}; {marks}",
+                flush=True,
+            )
         counted = [memory(bench, steps) for steps in options.memory]
     for line in counted:
-        print(f"{line['steps']} steps: {line['one_at_a_time'] / 1e6:.1f} MB one step at a time, {line['all_at_once'] / 1e6:.1f} MB all at once")
+        print(
+            f"{line['steps']} steps: {line['one_at_a_time'] / 1e6:.1f} MB one step at a time, "
+            f"{line['all_at_once'] / 1e6:.1f} MB all at once"
+        )
     found = {**(summary(rows) if rows else {}), "memory": counted}
     if rows:
         print("\n".join(f"{name}: {value:.3g}" for name, value in found.items() if name != "memory"))

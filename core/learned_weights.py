@@ -1,7 +1,8 @@
 """Space-Time Attention's weights [objects, steps] as something that is learned, kept and written down.
 
-Wu et al. (ICCV 2023, arXiv 2304.03869) optimise the weights with Adam on a CLIP loss of the finished picture. With their
-learning rate of .005 and 3 epochs a weight moves by .015 at most, which no picture shows; the defaults here move it further.
+Wu et al. (ICCV 2023, arXiv 2304.03869) optimise the weights with Adam on a CLIP loss of the finished picture. With
+their learning rate of .005 and 3 epochs a weight moves by .015 at most, which no picture shows; the defaults here move
+it further.
 """
 
 from __future__ import annotations
@@ -51,12 +52,22 @@ class Learning:
         """In the artist's words."""
         first, best = self.epochs[0], self.best
         number = self.epochs.index(best)
-        kept = f"after {number} update{'s' if number != 1 else ''}" if number else "at the start: no update made it lower, so the weights are as they were"
+        kept = (
+            f"after {number} update{'s' if number != 1 else ''}"
+            if number
+            else "at the start: no update made it lower, so the weights are as they were"
+        )
         lines = [f"Loss {first.loss:.3f} → {best.loss:.3f} ({kept})."]
         lines += [f"  {name}: {first.parts[name]:.3f} → {best.parts[name]:.3f}" for name in first.parts]
-        lines.append(f"The weights changed by {float(self.change.mean()):.3f} on average, {float(self.change.max()):.3f} at most:")
+        lines.append(
+            f"The weights changed by {float(self.change.mean()):.3f} on average, {float(self.change.max()):.3f} "
+            "at most:"
+        )
         for name, before, after in zip(names, first.weights, best.weights):
-            lines.append(f"  {name}: {float(before.mean()):.2f} → {float(after.mean()):.2f} ({float(after.min()):.2f} to {float(after.max()):.2f} over the run)")
+            lines.append(
+                f"  {name}: {float(before.mean()):.2f} → {float(after.mean()):.2f} ({float(after.min()):.2f} to "
+                f"{float(after.max()):.2f} over the run)"
+            )
         return "\n".join([*lines, *self.notes])
 
 
@@ -77,7 +88,8 @@ def optimise(
 ) -> Learning:
     """Adam on weights [O, K] in 0..`most`, `epochs` updates; every evaluation is kept and the best is to be used.
 
-    `evaluate(weights, with_gradient)` gives an Epoch and the gradient. A gradient that is not finite ends the search with a note.
+    `evaluate(weights, with_gradient)` gives an Epoch and the gradient. A gradient that is not finite ends the search
+    with a note.
     """
     learning = Learning()
     current = weights.detach().clone().requires_grad_()
@@ -86,7 +98,10 @@ def optimise(
         epoch, slope = evaluate(current.detach().clone(), number < epochs)
         if not torch.isfinite(torch.tensor(epoch.loss)):
             if not learning.epochs:
-                raise MethodError("The loss of the very first picture is not a number, so there is nothing to optimise. Try a model or VAE of higher precision.")
+                raise MethodError(
+                    "The loss of the very first picture is not a number, so there is nothing to optimise. Try a "
+                    "model or VAE of higher precision."
+                )
             learning.notes.append(f"The loss was not a number after {number} updates, so the search ended there.")
             break
         learning.epochs.append(epoch)
@@ -117,7 +132,10 @@ def to_text(method: SpaceTime) -> str:
 
 def from_text(text: str) -> SpaceTime:
     """The method that `to_text` wrote. Raises MethodError, saying what is wrong, for any other text."""
-    wanted = 'The weights must be the text that Optimise Space-Time gives, such as {"space_time": {}, "objects": ["cat", "dog"], "weights": [[0.5, 0.4], [0.5, 0.6]]}'
+    wanted = (
+        'The weights must be the text that Optimise Space-Time gives, such as {"space_time": {}, '
+        '"objects": ["cat", "dog"], "weights": [[0.5, 0.4], [0.5, 0.6]]}'
+    )
     try:
         read = json.loads(text)
     except json.JSONDecodeError as problem:
@@ -125,11 +143,18 @@ def from_text(text: str) -> SpaceTime:
     if not isinstance(read, dict):
         raise MethodError(f"{wanted}; this is no object in braces.")
     settings, names, rows = read.get("space_time", {}), read.get("objects"), read.get("weights")
-    if not isinstance(settings, dict) or (unknown := [name for name in settings if name not in {one.name for one in fields(SpaceTimeSettings)}]):
-        raise MethodError(f'{wanted}; "space_time" holds unknown settings{": " + ", ".join(unknown) if isinstance(settings, dict) else ""}.')
+    if not isinstance(settings, dict) or (
+        unknown := [name for name in settings if name not in {one.name for one in fields(SpaceTimeSettings)}]
+    ):
+        raise MethodError(
+            f'{wanted}; "space_time" holds unknown '
+            f"settings{': ' + ', '.join(unknown) if isinstance(settings, dict) else ''}."
+        )
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         raise MethodError(f'{wanted}; "objects" must be a list of names.')
-    numbers = isinstance(rows, list) and all(isinstance(row, list) and row and all(type(value) in (int, float) for value in row) for row in rows)
+    numbers = isinstance(rows, list) and all(
+        isinstance(row, list) and row and all(type(value) in (int, float) for value in row) for row in rows
+    )
     if not numbers or len(rows) != len(names) or len({len(row) for row in rows}) != 1:
         raise MethodError(f'{wanted}; "weights" must hold one list of numbers for each object, all of the same length.')
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}

@@ -1,4 +1,6 @@
-"""What CLIP is shown of a picture: its middle square, or the square around a box, at CLIP's size. All of it differentiable."""
+"""What CLIP is shown of a picture: its middle square, or the square around a box, at CLIP's size. All of it
+differentiable.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ def clip_pixels(pictures: Tensor, size: int, mean: tuple[float, ...], std: tuple
     x = pictures[..., :3].movedim(-1, 1)
     if x.shape[-2:] != (size, size):
         scale = size / min(x.shape[-2:])
-        x = torch.nn.functional.interpolate(x, size=tuple(round(side * scale) for side in x.shape[-2:]), mode="bicubic", antialias=True)
+        x = torch.nn.functional.interpolate(
+            x, size=tuple(round(side * scale) for side in x.shape[-2:]), mode="bicubic", antialias=True
+        )
         top, left = ((side - size) // 2 for side in x.shape[-2:])
         x = x[..., top : top + size, left : left + size]
     mean, std = (torch.tensor(values, dtype=x.dtype, device=x.device)[:, None, None] for values in (mean, std))
@@ -24,7 +28,8 @@ def clip_pixels(pictures: Tensor, size: int, mean: tuple[float, ...], std: tuple
 
 
 def crop(pictures: Tensor, box: Box) -> Tensor:
-    """The part of [B, H, W, 3] around a box: a square where the picture has room for one, so that nothing is squashed or cut off.
+    """The part of [B, H, W, 3] around a box: a square where the picture has room for one, so that nothing is squashed
+    or cut off.
 
     A box longer than the picture's shorter side keeps all of that side; CLIP's preprocessing then takes the middle.
     """

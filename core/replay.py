@@ -25,7 +25,9 @@ def run(step: Step, start: Tensor, weights: Tensor, steps: int) -> list[Tensor]:
     return latents
 
 
-def gradient(step: Step, latents: list[Tensor], weights: Tensor, objective: Callable[[Tensor], Tensor], first: int = 0) -> tuple[Tensor, Tensor]:
+def gradient(
+    step: Step, latents: list[Tensor], weights: Tensor, objective: Callable[[Tensor], Tensor], first: int = 0
+) -> tuple[Tensor, Tensor]:
     """(the loss, its gradient by `weights`) where the loss is `objective(latents[-1])` and `latents` come from `run`.
 
     Steps before `first` use no weights, so the way back ends there.

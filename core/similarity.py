@@ -1,9 +1,10 @@
-"""How well pictures fit a prompt by CLIP: the papers' full-prompt and minimum-object similarity, and the loss made of them.
+"""How well pictures fit a prompt by CLIP: the papers' full-prompt and minimum-object similarity, and the loss made of
+them.
 
-Full-prompt similarity is the cosine of a picture's and the whole prompt's embeddings; minimum-object similarity the least
-over the objects of that with "a photo of …" (Chefer et al., SIGGRAPH 2023, section 5, whose prompts T-SAM shares). The loss
-is Space-Time Attention's (Wu et al., ICCV 2023, arXiv 2304.03869): the whole picture against the prompt, and five times
-the crop of each object's region against "a photo of" that object.
+Full-prompt similarity is the cosine of a picture's and the whole prompt's embeddings; minimum-object similarity the
+least over the objects of that with "a photo of …" (Chefer et al., SIGGRAPH 2023, section 5, whose prompts T-SAM
+shares). The loss is Space-Time Attention's (Wu et al., ICCV 2023, arXiv 2304.03869): the whole picture against the
+prompt, and five times the crop of each object's region against "a photo of" that object.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ def cosines(pictures: Tensor, texts: Tensor) -> Tensor:
 
 
 def prompt_loss(full: Tensor, crops: Tensor, weight: float = CROP_WEIGHT) -> Tensor:
-    """[B]: (1 − full) + weight · Σ (1 − crops), from the cosines of the whole pictures [B] and of the objects' crops [B, O]."""
+    """[B]: (1 − full) + weight · Σ (1 − crops), from the cosines of the whole pictures [B] and of the objects' crops
+    [B, O].
+    """
     return (1.0 - full) + weight * (1.0 - crops).sum(dim=-1)
 
 
@@ -57,7 +60,10 @@ class Similarity:
             each = ", ".join(f"{name} {value:.3f}" for name, value in zip(self.names, objects))
             lines.append(f"Picture {index + 1}: full prompt {full:.3f}, minimum object {min(objects):.3f} ({each})")
         if len(self.full) > 1:
-            lines.append(f"Mean of {len(self.full)} pictures: full prompt {float(self.full.mean()):.3f}, minimum object {float(self.minimum.mean()):.3f}")
+            lines.append(
+                f"Mean of {len(self.full)} pictures: full prompt {float(self.full.mean()):.3f}, minimum object "
+                f"{float(self.minimum.mean()):.3f}"
+            )
         return "\n".join([*lines, *self.notes])
 
 

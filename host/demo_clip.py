@@ -1,7 +1,8 @@
 """TinyCLIP, the small CLIP that goes with the demo model: how well a picture of coloured shapes fits a text.
 
 A vision tower and a text encoder with its projection, loaded through the host's own classes, so that every node that
-takes a CLIP and a CLIP_VISION can use them. benchmarks/tinyshapes/train_clip.py trained it; assets/tinyclip.json says how.
+takes a CLIP and a CLIP_VISION can use them. benchmarks/tinyshapes/train_clip.py trained it; assets/tinyclip.json says
+how.
 """
 
 from __future__ import annotations
@@ -42,9 +43,14 @@ TOKEN_ROWS, TOKEN_IDS = TEXT_PREFIX + "token_rows", TEXT_PREFIX + "token_ids"  #
 def load_demo_clip(weights: Path = WEIGHTS) -> tuple[comfy.sd.CLIP, comfy.clip_vision.ClipVisionModel]:
     """TinyCLIP's text encoder and vision tower. Raises HostError if the weights file is missing."""
     if not weights.is_file():
-        raise HostError(f"The demo CLIP's weights are missing: {weights}. Install the pack again, or train them with benchmarks/tinyshapes/train_clip.py.")
+        raise HostError(
+            f"The demo CLIP's weights are missing: {weights}. Install the pack again, or train them with "
+            "benchmarks/tinyshapes/train_clip.py."
+        )
     stored = {name: value.float() for name, value in comfy.utils.load_torch_file(str(weights), safe_load=True).items()}
-    clip = assemble_clip(comfy.sd1_clip.SD1Tokenizer, comfy.sd1_clip.SD1ClipModel, {"clip_l": CLIP_CONFIG}, _text_weights(stored), TOKENS)
+    clip = assemble_clip(
+        comfy.sd1_clip.SD1Tokenizer, comfy.sd1_clip.SD1ClipModel, {"clip_l": CLIP_CONFIG}, _text_weights(stored), TOKENS
+    )
     vision = comfy.clip_vision.ClipVisionModel(VISION_CONFIG)
     missing, unexpected = vision.load_sd(vision_weights(stored))
     if missing or unexpected:
@@ -58,7 +64,9 @@ def vision_weights(stored: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _text_weights(stored: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The text encoder's weights as the host names them, the token table filled up: words never trained on say nothing."""
+    """The text encoder's weights as the host names them, the token table filled up: words never trained on say
+    nothing.
+    """
     weights = {
         "clip_l.transformer." + name.removeprefix(TEXT_PREFIX): value
         for name, value in stored.items()

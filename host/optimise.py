@@ -1,7 +1,7 @@
 """Optimises Space-Time Attention's weights for one picture, through the host's own sampling.
 
-The host samples as ever (LoRAs, ControlNets, other packs' patches, guidance), but with a sampler of ours, which draws the
-picture once per epoch with Euler steps, looks at it with CLIP, and takes the gradient back through all steps
+The host samples as ever (LoRAs, ControlNets, other packs' patches, guidance), but with a sampler of ours, which draws
+the picture once per epoch with Euler steps, looks at it with CLIP, and takes the gradient back through all steps
 (core/replay.py). The method that comes out works with any sampler; with euler, the same seed and the same settings it
 draws the very picture that was optimised.
 """
@@ -88,12 +88,20 @@ def optimise_space_time(
     patched = resident_clone(model)
     patched.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, KEY, search.outer_sample)
     patched.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.PREPARE_SAMPLING, KEY, _prepare_sampling)
-    sigmas = comfy.samplers.calculate_sigmas(patched.get_model_object("model_sampling"), sampling.scheduler, sampling.steps)
+    sigmas = comfy.samplers.calculate_sigmas(
+        patched.get_model_object("model_sampling"), sampling.scheduler, sampling.steps
+    )
     latent = comfy.sample.fix_empty_latent_channels(patched, latent)[:1]
     noise = comfy.sample.prepare_noise(latent, sampling.seed)
     sampler = comfy.samplers.KSAMPLER(search.sample)
-    comfy.sample.sample_custom(patched, noise, sampling.cfg, sampler, sigmas, positive, negative, latent, disable_pbar=True, seed=sampling.seed)
-    best = SpaceTime(method.settings, table=search.learning.best.weights, names=tuple(placement.name for placement in layout.placements))
+    comfy.sample.sample_custom(
+        patched, noise, sampling.cfg, sampler, sigmas, positive, negative, latent, disable_pbar=True, seed=sampling.seed
+    )
+    best = SpaceTime(
+        method.settings,
+        table=search.learning.best.weights,
+        names=tuple(placement.name for placement in layout.placements),
+    )
     return best, search.learning
 
 
@@ -107,9 +115,15 @@ def _checked(model, method: Method | None, targets: Targets, layout: Layout) -> 
     if method is None:
         method = SpaceTime()
     if not isinstance(method, SpaceTime):
-        raise HostError(f"Only Space-Time Attention has weights to optimise, and this method is {method.title}. Choose space_time in Select Method.")
+        raise HostError(
+            f"Only Space-Time Attention has weights to optimise, and this method is {method.title}. Choose "
+            "space_time in Select Method."
+        )
     if model.get_wrappers(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, KEY):
-        raise HostError("This model already went through Apply Attention Control. Connect the model as it is before that node; the optimised method goes there.")
+        raise HostError(
+            "This model already went through Apply Attention Control. Connect the model as it is before that "
+            "node; the optimised method goes there."
+        )
     method.check(targets)
     method.check_layout(layout)
     return method
@@ -124,7 +138,17 @@ def _prepare_sampling(executor, model, noise_shape, conds, *args, **kwargs):
 class _Search:
     """One optimisation: made by the node, run inside the host's sampling, where it is the sampler."""
 
-    def __init__(self, method: SpaceTime, targets: Targets, layout: Layout, vae, scorer: ClipScorer, epochs: int, rate: float, told: Told):
+    def __init__(
+        self,
+        method: SpaceTime,
+        targets: Targets,
+        layout: Layout,
+        vae,
+        scorer: ClipScorer,
+        epochs: int,
+        rate: float,
+        told: Told,
+    ):
         self.method = method
         self.targets = targets
         self.layout = layout
@@ -145,12 +169,19 @@ class _Search:
         if not controlled(guider, self.targets):
             raise HostError(
                 "The positive prompt does not come from the Extract Targets node whose targets are used here "
-                f'("{self.targets.prompt[:60]}"). Connect the conditioning output of that Extract Targets node to the positive input.'
+                f'("{self.targets.prompt[:60]}"). Connect the conditioning output of that Extract Targets node to '
+                "the positive input."
             )
         # A copy of the method whose table is, at every pass, the weights that are being tried.
         self.trial = SpaceTime(self.method.settings)
         self.mixer = OutputMixer(self.trial, self.targets, self.layout)
-        mixes = LayerMixes(self.mixer, Rows(guider, self.targets), self.local, guider.model_patcher.model.diffusion_model, learning=True)
+        mixes = LayerMixes(
+            self.mixer,
+            Rows(guider, self.targets),
+            self.local,
+            guider.model_patcher.model.diffusion_model,
+            learning=True,
+        )
         mixes.install(guider.model_options)
         _install_kernel(guider.model_options)
         try:
@@ -158,27 +189,41 @@ class _Search:
         finally:
             self._guider = None
 
-    def sample(self, model, x: Tensor, sigmas: Tensor, extra_args: dict | None = None, callback=None, disable=None) -> Tensor:
+    def sample(
+        self, model, x: Tensor, sigmas: Tensor, extra_args: dict | None = None, callback=None, disable=None
+    ) -> Tensor:
         """The solver that the host calls: draws, looks and learns; gives the best picture's latent."""
         patcher = self._guider.model_patcher
-        # All three stay on the device: a weight that came and went between a step and its backward pass would make it wrong.
-        comfy.model_management.load_models_gpu([patcher, self.vae.patcher, self.scorer.vision.patcher], force_full_load=True)
+        # All three stay on the device: a weight that came and went between a step and its backward pass would make it
+        # wrong.
+        comfy.model_management.load_models_gpu(
+            [patcher, self.vae.patcher, self.scorer.vision.patcher], force_full_load=True
+        )
         _refuse_streamed_weights(patcher, self.vae.patcher, self.scorer.vision.patcher)
         for conds in self._guider.conds.values():
             for cond in conds:
                 if "control" in cond:
                     cond["control"] = HeldControl(cond["control"])
-        others = [one.model for one in getattr(self._guider, "loaded_models", []) if isinstance(getattr(one, "model", None), torch.nn.Module)]
+        others = [
+            one.model
+            for one in getattr(self._guider, "loaded_models", [])
+            if isinstance(getattr(one, "model", None), torch.nn.Module)
+        ]
         with differentiable(patcher.model, self.vae.first_stage_model, self.scorer.vision.model, *others):
             # What was made in inference mode cannot be kept for backward.
-            extra = {key: value.clone() if isinstance(value, Tensor) else value for key, value in (extra_args or {}).items()}
+            extra = {
+                key: value.clone() if isinstance(value, Tensor) else value for key, value in (extra_args or {}).items()
+            }
             x, sigmas, self.texts = x.clone(), sigmas.clone(), self.texts.clone()
             coordinates = Coordinates(patcher.get_model_object("model_sampling"))
             progress = [coordinates.progress(float(sigma)) for sigma in sigmas[:-1]]
             step = self._step(model, sigmas, progress, extra)
             first = next((t for t, at in enumerate(progress) if self.mixer.wants(at)), None)
             if first is None:
-                raise HostError("The method's window (start to end) holds none of the steps, so its weights change nothing. Widen it in Select Method.")
+                raise HostError(
+                    "The method's window (start to end) holds none of the steps, so its weights change nothing. "
+                    "Widen it in Select Method."
+                )
             columns = sum(map(self.mixer.wants, progress))
             start = learned_weights.start_weights(self.method, self.layout, columns).to(x.device)
             total = (2 * self.epochs + 1) * len(progress) - self.epochs * first
@@ -254,8 +299,9 @@ def decoded(vae, latent: Tensor) -> Tensor:
 
 
 def _install_kernel(model_options: dict) -> None:
-    """PyTorch's own attention in all passes: the artist's kernel may have no backward pass, and a step done again must give what
-    it gave. And, for ControlNets, which add to the skip connections in place, a copy of what a norm has kept."""
+    """PyTorch's own attention in all passes: the artist's kernel may have no backward pass, and a step done again must
+    give what it gave. And, for ControlNets, which add to the skip connections in place, a copy of what a norm has
+    kept."""
     options = model_options.setdefault("transformer_options", {})
     previous = options.get("optimized_attention_override")
 
@@ -275,6 +321,7 @@ def _refuse_streamed_weights(*patchers) -> None:
     """A streamed weight sits in a buffer that later layers overwrite before the backward pass reads it."""
     if any(getattr(patcher.model, "model_lowvram", False) for patcher in patchers):
         raise HostError(
-            "The model, the VAE and CLIP Vision do not fit into the graphics card's memory together, and the optimisation needs all three there. "
+            "The model, the VAE and CLIP Vision do not fit into the graphics card's memory together, and the "
+            "optimisation needs all three there. "
             "Close other programs, use a smaller picture or a smaller VAE (TAESD), or start ComfyUI with --highvram."
         )

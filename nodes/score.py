@@ -14,19 +14,33 @@ class FidelityScore(io.ComfyNode):
             node_id="FidelityScore",
             display_name="Score Fidelity",
             category=CATEGORY,
-            description="Measures how well pictures fit their prompt, as the papers do: CLIP's similarity with the whole prompt, and with the object that fits worst. "
+            description="Measures how well pictures fit their prompt, as the papers do: CLIP's similarity with "
+            "the whole prompt, and with the object that fits worst. "
             "Compare the figures of pictures of one prompt; across prompts, or across CLIP models, they mean little.",
             search_aliases=["clip score", "clip similarity", "prompt adherence", "metric"],
             inputs=[
                 io.Image.Input("image", tooltip="The pictures, after VAE Decode."),
                 Targets.Input("targets", tooltip="From Extract Targets: the prompt and its objects."),
-                io.Clip.Input("clip", tooltip="The text part of a whole CLIP model, with its projection: from Load CLIP or Load Demo CLIP, not from a checkpoint."),
-                io.ClipVision.Input("clip_vision", tooltip="The picture part of the same CLIP model: from Load CLIP Vision or Load Demo CLIP."),
+                io.Clip.Input(
+                    "clip",
+                    tooltip="The text part of a whole CLIP model, with its projection: from Load CLIP or Load "
+                    "Demo CLIP, not from a checkpoint.",
+                ),
+                io.ClipVision.Input(
+                    "clip_vision",
+                    tooltip="The picture part of the same CLIP model: from Load CLIP Vision or Load Demo CLIP.",
+                ),
             ],
             outputs=[
-                io.Float.Output("full_prompt", display_name="full prompt", tooltip="Cosine similarity with the whole prompt; the mean of a batch."),
                 io.Float.Output(
-                    "minimum_object", display_name="minimum object", tooltip="Cosine similarity with 'a photo of' the object that fits worst; the mean of a batch."
+                    "full_prompt",
+                    display_name="full prompt",
+                    tooltip="Cosine similarity with the whole prompt; the mean of a batch.",
+                ),
+                io.Float.Output(
+                    "minimum_object",
+                    display_name="minimum object",
+                    tooltip="Cosine similarity with 'a photo of' the object that fits worst; the mean of a batch.",
                 ),
                 io.String.Output("report", display_name="report", tooltip="Every picture's figures, object by object."),
             ],

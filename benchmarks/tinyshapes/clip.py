@@ -1,4 +1,6 @@
-"""TinyCLIP as it is trained: the host's vision tower and text encoder, their sums out of place so that autograd allows them."""
+"""TinyCLIP as it is trained: the host's vision tower and text encoder, their sums out of place so that autograd
+allows them.
+"""
 
 from __future__ import annotations
 

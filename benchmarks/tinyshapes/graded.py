@@ -1,8 +1,9 @@
 """Pictures, captions and how true each caption is of each picture: what TinyCLIP learns from.
 
-A contrastive model that only ever sees true and random captions need not care who has which colour. So every scene comes
-with its near misses: colours swapped, one object missing, another colour or noun, and crops around single objects. And a
-caption is not only true or false of a picture: it is graded from 0 to 1, so that half-right pictures get half the score.
+A contrastive model that only ever sees true and random captions need not care who has which colour. So every scene
+comes with its near misses: colours swapped, one object missing, another colour or noun, and crops around single
+objects. And a caption is not only true or false of a picture: it is graded from 0 to 1, so that half-right pictures
+get half the score.
 """
 
 from __future__ import annotations
@@ -49,12 +50,18 @@ def truth(seen: Seen, said: Said) -> float:
     if not said.names or present == 0:
         return 0.0
     likeness = np.array(
-        [[alike(name, (shape.noun, shape.colour)) * alpha for shape, alpha in zip(seen.shapes, seen.opacity)] for name in said.names]
+        [
+            [alike(name, (shape.noun, shape.colour)) * alpha for shape, alpha in zip(seen.shapes, seen.opacity)]
+            for name in said.names
+        ]
     )
     if likeness.shape[0] > likeness.shape[1]:
         likeness = likeness.T
     columns = range(likeness.shape[1])
-    matched = max(sum(likeness[row, column] for row, column in enumerate(chosen)) for chosen in permutations(columns, likeness.shape[0]))
+    matched = max(
+        sum(likeness[row, column] for row, column in enumerate(chosen))
+        for chosen in permutations(columns, likeness.shape[0])
+    )
     score = 2.0 * matched / (len(said.names) + present)
     return score if _stand_as_said(seen, said) else WRONG_PLACE * score
 
@@ -88,7 +95,9 @@ def draw(rng: np.random.Generator, seen: Seen, window: tuple[float, float, float
 
 
 def _as_decoded(rng: np.random.Generator, picture: np.ndarray, zoom: float) -> np.ndarray:
-    """Means of the latent's cells (8 pixels of 128: 4 of 64, more in a crop), stained, and interpolated: what the VAE makes of it."""
+    """Means of the latent's cells (8 pixels of 128: 4 of 64, more in a crop), stained, and interpolated: what the VAE
+    makes of it.
+    """
     cell = 8 if 4 * zoom > 6.5 else 4
     cells = picture.reshape(SIDE // cell, cell, SIDE // cell, cell, 3).mean((1, 3))
     cells = cells + rng.normal(0.0, rng.uniform(0.0, 0.08), cells.shape)
@@ -112,7 +121,9 @@ def _enlarge(cells: np.ndarray, by: int) -> np.ndarray:
 
 
 def near_misses(rng: np.random.Generator, shapes: list[data.Shape]) -> list[list[data.Shape]]:
-    """Two scenes that are nearly `shapes`: attributes wrong (swapped where there are several), and an object gone or another."""
+    """Two scenes that are nearly `shapes`: attributes wrong (swapped where there are several), and an object gone or
+    another.
+    """
     wrong = list(shapes)
     if len(shapes) > 1 and rng.random() < 0.7:
         i, j = rng.permutation(len(shapes))[:2]
@@ -137,7 +148,9 @@ def _fading(rng: np.random.Generator, shapes: list[data.Shape], share: float = 0
     return Seen(tuple(shapes), opacity)
 
 
-def crop_around(rng: np.random.Generator, shapes: list[data.Shape], index: int) -> tuple[tuple[float, float, float, float], Seen]:
+def crop_around(
+    rng: np.random.Generator, shapes: list[data.Shape], index: int
+) -> tuple[tuple[float, float, float, float], Seen]:
     """A square window around an object, tight or wide, and what it shows: objects that lie in it by at least half."""
     box = shapes[index].box
     side = min(max(box[2] - box[0], box[3] - box[1]) * float(rng.uniform(1.0, 1.9)), float(data.SIZE))
@@ -166,7 +179,7 @@ def _said(rng: np.random.Generator, shapes: list[data.Shape]) -> Said:
 
 
 def near_caption(rng: np.random.Generator, said: Said) -> Said:
-    """A caption that is nearly the same: two colours swapped, or a noun or a colour changed. Text is cheap to encode."""
+    """A caption that is nearly the same: two colours swapped, or a noun or a colour changed."""
     names = list(said.names)
     kind, i = rng.random(), int(rng.integers(len(names)))
     if len(names) > 1 and kind < 0.5:
@@ -175,12 +188,15 @@ def near_caption(rng: np.random.Generator, said: Said) -> Said:
     elif kind < 0.8:
         names[i] = (str(rng.choice([noun for noun in data.NOUNS if noun not in dict(names)])), names[i][1])
     else:
-        names[i] = (names[i][0], str(rng.choice([colour for colour in data.COLOURS if colour not in dict(names).values()])))
+        names[i] = (
+            names[i][0],
+            str(rng.choice([colour for colour in data.COLOURS if colour not in dict(names).values()])),
+        )
     return replace(said, names=tuple(names))
 
 
 def group(rng: np.random.Generator, counts: tuple[float, ...]) -> tuple[list[np.ndarray], list[Seen], list[Said]]:
-    """A scene, its two near misses and a crop of one of the three: four pictures, what they show, and their captions."""
+    """A scene, its two near misses and a crop: four pictures, what they show, and their captions."""
     shapes = data.place(rng, data.sample_names(rng, 1 + int(rng.choice(len(counts), p=counts))))
     scenes = [shapes, *near_misses(rng, shapes)]
     pictures, seen, said = [], [], []

@@ -50,7 +50,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--groups", type=int, default=20, help="scenes a step, each with two near misses and a crop")
     parser.add_argument("--lr", type=float, default=1.5e-3)
     parser.add_argument("--warmup", type=int, default=40)
-    parser.add_argument("--counts", type=float, nargs=3, default=(0.3, 0.45, 0.25), help="shares of scenes with 1, 2, 3 objects")
+    parser.add_argument(
+        "--counts", type=float, nargs=3, default=(0.3, 0.45, 0.25), help="shares of scenes with 1, 2, 3 objects"
+    )
     parser.add_argument("--near-captions", type=int, default=1, help="captions that are nearly true, for each that is")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=int(os.environ.get("OMP_NUM_THREADS", "1")))
@@ -75,8 +77,12 @@ class Texts:
         return rows, torch.tensor([line.index(self.end) for line in ids])
 
 
-def batch_of(step: int, groups: int, counts: tuple[float, ...], seed: int, near: int = 0) -> tuple[Tensor, list[str], Tensor]:
-    """(pictures [4 groups, side, side, 3], different captions, how true each caption is of each picture [pictures, captions])."""
+def batch_of(
+    step: int, groups: int, counts: tuple[float, ...], seed: int, near: int = 0
+) -> tuple[Tensor, list[str], Tensor]:
+    """(pictures [4 groups, side, side, 3], different captions, how true each caption is of each picture [pictures,
+    captions]).
+    """
     rng = np.random.default_rng([seed, step])
     pictures, seen, said = [], [], {}
     for _ in range(groups):
@@ -139,8 +145,8 @@ def picture_cosines(net: TinyClip, texts: Texts, pictures: Tensor, captions: lis
 
 @torch.no_grad()
 def ranking(net: TinyClip, texts: Texts, scenes: int = 120, seed: int = 9_999) -> dict[str, float]:
-    """On scenes of two and three objects that were never trained on: how often the true caption beats one with two colours
-    swapped, with another noun, with another colour, and with an object left out."""
+    """On scenes of two and three objects that were never trained on: how often the true caption beats one with two
+    colours swapped, with another noun, with another colour, and with an object left out."""
     rng = np.random.default_rng(seed)
     pictures, captions, kinds = [], [], ("swapped", "noun", "colour", "left_out")
     for index in range(scenes):
@@ -151,19 +157,26 @@ def ranking(net: TinyClip, texts: Texts, scenes: int = 120, seed: int = 9_999) -
         (noun, colour), (noun2, colour2) = names[i], names[i + 1]
         other_noun = str(rng.choice([n for n in data.NOUNS if n not in dict(names)]))
         other_colour = str(rng.choice([c for c in data.COLOURS if c not in dict(names).values()]))
-        for pair in ([(noun, colour), (noun2, colour2)], [(noun, colour2), (noun2, colour)], [(other_noun, colour), (noun2, colour2)],
-                     [(noun, other_colour), (noun2, colour2)], [(noun2, colour2)]):  # fmt: skip
+        rivals = [[(noun, colour2), (noun2, colour)], [(other_noun, colour), (noun2, colour2)]]
+        rivals += [[(noun, other_colour), (noun2, colour2)], [(noun2, colour2)]]
+        for pair in ([(noun, colour), (noun2, colour2)], *rivals):
             captions.append(data.enumerate_caption([*names[:i], *pair, *names[i + 2 :]]))
     mean, std = torch.tensor(MEAN), torch.tensor(STD)
     seen = net.encode_pictures(torch.from_numpy(np.stack(pictures)), mean, std)
     said = net.encode_text(*texts(captions)).unflatten(0, (scenes, 5))
     cosines = torch.einsum("sd,scd->sc", seen, said)
-    return {f"beats_{kind}": float((cosines[:, 0] > cosines[:, k]).float().mean()) for k, kind in enumerate(kinds, start=1)}
+    return {
+        f"beats_{kind}": float((cosines[:, 0] > cosines[:, k]).float().mean()) for k, kind in enumerate(kinds, start=1)
+    }
 
 
 def export(net: TinyClip, words: list[int], card: dict) -> None:
     """assets/tinyclip.safetensors (float16, under the names that host/demo_clip.py reads) and its card."""
-    weights = {demo_clip.TEXT_PREFIX + name: value for name, value in net.text.state_dict().items() if "token_embedding" not in name}
+    weights = {
+        demo_clip.TEXT_PREFIX + name: value
+        for name, value in net.text.state_dict().items()
+        if "token_embedding" not in name
+    }
     weights |= {demo_clip.VISION_PREFIX + name: value for name, value in net.vision.state_dict().items()}
     weights[demo_clip.TOKEN_ROWS] = net.text.text_model.embeddings.token_embedding.weight
     stored = {name: value.detach().to(torch.float16).contiguous() for name, value in weights.items()}
@@ -213,7 +226,9 @@ def main() -> None:
     with table.open("a" if args.resume else "w", newline="") as file:
         writer = csv.writer(file)
         if not args.resume:
-            writer.writerow(("step", "seconds", "lr", "loss", "beats_swapped", "beats_noun", "beats_colour", "beats_left_out"))
+            writer.writerow(
+                ("step", "seconds", "lr", "loss", "beats_swapped", "beats_noun", "beats_colour", "beats_left_out")
+            )
         for step in range(first, args.steps):
             pictures, captions, truth = batch_of(step, args.groups, args.counts, args.seed, args.near_captions)
             for part in optimizer.param_groups:
@@ -234,7 +249,14 @@ def main() -> None:
                 writer.writerow((*row, *(f"{value:.3f}" for value in figures.values())))
                 file.flush()
                 log.info("step %d of %d, %.0f s, loss %.4f, %s", step + 1, args.steps, now, mean, figures)
-                save(checkpoint, model=net.state_dict(), optimizer=optimizer.state_dict(), step=step + 1, seconds=now, phases=phases)
+                save(
+                    checkpoint,
+                    model=net.state_dict(),
+                    optimizer=optimizer.state_dict(),
+                    step=step + 1,
+                    seconds=now,
+                    phases=phases,
+                )
 
 
 def texts_words(texts: Texts) -> list[int]:

@@ -57,7 +57,11 @@ def test_what_is_not_finite_ends_the_search():
         return Epoch(1.0, {}, weights), torch.full_like(weights, float("nan"))
 
     found = learned.optimise(torch.ones(1, 2), evaluate, epochs=5)
-    assert len(calls) == 1 and "not finite after 0 updates" in found.notes[0] and torch.equal(found.best.weights, torch.ones(1, 2))
+    assert (
+        len(calls) == 1
+        and "not finite after 0 updates" in found.notes[0]
+        and torch.equal(found.best.weights, torch.ones(1, 2))
+    )
     with pytest.raises(MethodError, match="very first picture"):
         learned.optimise(torch.ones(1, 2), lambda w, g: (Epoch(float("nan"), {}, w), w), epochs=5)
 

@@ -33,7 +33,9 @@ class Network:
 
 def start():
     generator = torch.Generator().manual_seed(1)
-    return torch.randn(2, 12, generator=generator, dtype=torch.float64), torch.rand(2, STEPS, generator=generator, dtype=torch.float64)
+    return torch.randn(2, 12, generator=generator, dtype=torch.float64), torch.rand(
+        2, STEPS, generator=generator, dtype=torch.float64
+    )
 
 
 def objective(x):
@@ -48,7 +50,9 @@ def test_it_is_the_gradient_of_backpropagation_through_all_steps(used, first):
     whole_loss, whole = network.whole(x, weights, objective)
     torch.testing.assert_close(slope, whole, rtol=1e-12, atol=0)
     torch.testing.assert_close(loss, whole_loss.detach(), rtol=1e-12, atol=0)
-    assert all(float(slope[:, t].abs().max()) > 0 if t in used else float(slope[:, t].abs().max()) == 0 for t in range(STEPS))
+    assert all(
+        float(slope[:, t].abs().max()) > 0 if t in used else float(slope[:, t].abs().max()) == 0 for t in range(STEPS)
+    )
 
 
 def test_each_step_is_done_once_more_and_none_before_the_first():

@@ -29,7 +29,21 @@ def scorer():
         return ClipScorer(*demo_clip.load_demo_clip())
 
 
-def search(family="sd1", settings=None, *, model=None, epochs=2, rate=0.2, cfg=3.0, layout=None, targets=None, method=None, size=(1, 4, 16, 16), steps=STEPS, **options):
+def search(
+    family="sd1",
+    settings=None,
+    *,
+    model=None,
+    epochs=2,
+    rate=0.2,
+    cfg=3.0,
+    layout=None,
+    targets=None,
+    method=None,
+    size=(1, 4, 16, 16),
+    steps=STEPS,
+    **options,
+):
     """(method, learning) of a search on a small random network."""
     with torch.inference_mode():
         positive, own = encoded(family)
@@ -208,6 +222,9 @@ def test_the_node_gives_a_method_a_plot_and_weights_that_the_other_node_reads():
             3, 2, 3.0, "normal", 1, 0.1, SpaceTime(SpaceTime.PRESETS["demo"]),
         ).args  # fmt: skip
         (again,) = FidelitySpaceTimeWeights.execute(text).args
-    assert method.names == again.names == ("white clock",) and method.settings == again.settings == SpaceTime.PRESETS["demo"]
+    assert (
+        method.names == again.names == ("white clock",)
+        and method.settings == again.settings == SpaceTime.PRESETS["demo"]
+    )
     torch.testing.assert_close(again.table, method.table, atol=1e-4, rtol=0)
     assert plot.shape == (1, 540, 960, 3)

@@ -59,10 +59,17 @@ def test_right_captions_beat_near_misses_on_pictures_it_never_saw():
     won = []
     for seed in range(24):
         picture, names = scene(seed, 2 + seed % 2)
-        captions = [names, swapped(names), names[1:], [*names[:-1], ("ball" if names[-1][0] != "ball" else "cup", names[-1][1])]]
+        captions = [
+            names,
+            swapped(names),
+            names[1:],
+            [*names[:-1], ("ball" if names[-1][0] != "ball" else "cup", names[-1][1])],
+        ]
         with torch.inference_mode():
             seen = scorer.vision.encode_image(picture[None])["image_embeds"]
-            right, *wrong = cosines(seen, scorer.texts([data.enumerate_caption(caption) for caption in captions]))[0].tolist()
+            right, *wrong = cosines(seen, scorer.texts([data.enumerate_caption(caption) for caption in captions]))[
+                0
+            ].tolist()
         won += [right > other for other in wrong]
     assert sum(won) / len(won) > 0.85
 
@@ -71,10 +78,17 @@ def test_minimum_object_finds_the_object_that_is_missing():
     found = 0
     for seed in range(12):
         picture, names = scene(seed, 2)
-        absent = next((noun, colour) for noun in data.NOUNS for colour in data.COLOURS if noun not in dict(names) and colour not in dict(names).values())
+        absent = next(
+            (noun, colour)
+            for noun in data.NOUNS
+            for colour in data.COLOURS
+            if noun not in dict(names) and colour not in dict(names).values()
+        )
         with torch.inference_mode():
             whole = ClipScorer(*tinyclip()).score(picture[None], targets_of(data.enumerate_caption(names)))
-            lacking = ClipScorer(*tinyclip()).score(picture[None], targets_of(data.enumerate_caption([names[0], absent])))
+            lacking = ClipScorer(*tinyclip()).score(
+                picture[None], targets_of(data.enumerate_caption([names[0], absent]))
+            )
         found += float(whole.minimum) > float(lacking.minimum) and float(lacking.objects[0].argmin()) == 1
     assert found >= 11
 
@@ -104,7 +118,10 @@ def test_the_differentiable_embedding_is_the_hosts(size):
         shown = image.clone().requires_grad_()
         ours = scorer.pictures(shown)
         (slope,) = torch.autograd.grad(ours[:, 0].sum(), shown)
-    assert float((clip_pixels(image, 64, vision.image_mean, vision.image_std) - pixels).abs().max()) < 0.5 / 255 / 0.26 + 1e-5
+    assert (
+        float((clip_pixels(image, 64, vision.image_mean, vision.image_std) - pixels).abs().max())
+        < 0.5 / 255 / 0.26 + 1e-5
+    )
     torch.testing.assert_close(ours.detach(), host.clone(), rtol=0, atol=2e-2 * float(host.std()))
     assert torch.isfinite(slope).all() and float(slope.abs().max()) > 0
     assert not any(module._forward_pre_hooks for module in vision.model.modules())
@@ -141,7 +158,9 @@ def test_what_cannot_be_compared_is_said():
         ClipScorer(demo()[1], vision)
     with pytest.raises(HostError, match="not of one model: texts become 48 numbers, pictures 128"):
         ClipScorer(models("sd1")[1], vision)
-    without = comfy.clip_vision.ClipVisionModel({name: value for name, value in demo_clip.VISION_CONFIG.items() if name != "projection_dim"})
+    without = comfy.clip_vision.ClipVisionModel(
+        {name: value for name, value in demo_clip.VISION_CONFIG.items() if name != "projection_dim"}
+    )
     with pytest.raises(HostError, match="does not project pictures"):
         ClipScorer(clip, without)
     with pytest.raises(HostError, match="no objects to look for"):

@@ -145,7 +145,18 @@ def summary(rows: list[dict]) -> dict:
         "gained": gained,
         "lost": lost,
         "p": p,
+        "agreement": agreement(rows),
     }
+
+
+def agreement(rows: list[dict]) -> float:
+    """How often, of a right and a wrong picture by the detector, CLIP gives the right one the better full prompt: all
+    pairs of pictures, ties count half. Not a number without pictures of both kinds.
+    """
+    right = [row[f"{way}_full_prompt"] for row in rows for way in WAYS if row[way]]
+    wrong = [row[f"{way}_full_prompt"] for row in rows for way in WAYS if not row[way]]
+    wins = sum((a > b) + 0.5 * (a == b) for a in right for b in wrong)
+    return wins / (len(right) * len(wrong)) if right and wrong else float("nan")
 
 
 class Kept:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import comfy.model_management
 import comfy.samplers
+import node_helpers
 import pytest
 import torch
 from hostkit import encoded, fingerprint, models, noise, sample
@@ -18,6 +19,7 @@ from prompt_fidelity.host.install import attach
 from prompt_fidelity.host.optimise import Sampling, optimise_space_time
 from prompt_fidelity.host.scoring import ClipScorer
 from prompt_fidelity.nodes.optimise import FidelityOptimiseSpaceTime, FidelitySpaceTimeWeights
+from test_other_packs import small_controlnet
 
 STEPS = 4
 RULES = {"convex": SpaceTimeSettings(), "published": SpaceTimeSettings(rule="published", weight=1.0)}
@@ -42,11 +44,13 @@ def search(
     method=None,
     size=(1, 4, 16, 16),
     steps=STEPS,
+    positive=None,
     **options,
 ):
     """(method, learning) of a search on a small random network."""
     with torch.inference_mode():
-        positive, own = encoded(family)
+        conditioning, own = encoded(family)
+        positive = positive or conditioning
         negative, _ = encoded(family, "")
         targets = targets or own
         model = model or models(family)[0]
@@ -161,6 +165,20 @@ def test_only_the_steps_of_the_methods_window_have_weights():
 def test_discs_and_other_pictures_than_square():
     best, learning = search(settings=SpaceTime.PRESETS["repo"], size=(1, 4, 12, 20), epochs=1)
     assert torch.isfinite(best.table).all() and set(learning.best.parts) == {"whole prompt", "black car", "white clock"}
+
+
+def test_a_controlnet_and_an_area_take_part():
+    """The ControlNet's guidance is in force but held fixed; a prompt limited to an area has a mask in the way."""
+    conditioning = encoded("sd1")[0]
+    with torch.inference_mode():
+        added = {"control": small_controlnet(), "control_apply_to_uncond": True}
+        controlled = node_helpers.conditioning_set_values(conditioning, added)
+        area = node_helpers.conditioning_set_values(conditioning, {"area": (12, 16, 4, 0), "strength": 0.8})
+    plain, without = search(epochs=1, steps=2)
+    for positive in (controlled, area + encoded("sd1", "a photo")[0]):
+        _, learning = search(epochs=1, steps=2, positive=positive)
+        assert learning.epochs[0].loss != without.epochs[0].loss and not learning.notes
+        assert float((learning.epochs[1].weights - learning.epochs[0].weights).abs().min()) > 0
 
 
 def test_a_batch_is_optimised_for_its_first_picture():

@@ -139,7 +139,7 @@ def main() -> None:
             judge, artist = ShapeJudge(), Artist.with_demo_model()
             model_id = hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()
         else:
-            judge = ClipJudge(options.clip_vision)
+            judge = ClipJudge.of_file(options.clip_vision)
             artist = Artist.with_checkpoint(options.checkpoint, options.size, options.steps or 50, options.cfg or 7.5)
             model_id = f"{options.checkpoint.resolve()} {options.checkpoint.stat().st_size}"
         artist.sampling |= {key: value for key in ("steps", "cfg") if (value := getattr(options, key)) is not None}

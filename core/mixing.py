@@ -78,7 +78,7 @@ class OutputMixer:
         if self.wants(progress):
             self._weights = self.method.scaled(self.method.weights(progress, self.layout), self.strength)
             names = tuple(placement.name for placement in self.layout.placements)
-            self._entry = MixLog(step, progress, sigma, names, tuple(float(weight) for weight in self._weights))
+            self._entry = MixLog(step, progress, sigma, names, tuple(self._weights.tolist()))
 
     def finish(self) -> None:
         """The step that was begun is over: its log is complete."""

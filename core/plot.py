@@ -1,4 +1,4 @@
-"""The losses of a run as a line chart."""
+"""The losses of a run, or of an optimisation, as a line chart."""
 
 from __future__ import annotations
 
@@ -36,6 +36,18 @@ def loss_plot(record: Record, width: int = 960, height: int = 540) -> Tensor:
         if entry.refined:
             chart.refinement(entry.progress * 100, int(entry.updates.max()))
     for i, (name, line) in enumerate(lines.items()):
+        chart.line(line, LINE_COLOURS[i % len(LINE_COLOURS)])
+        chart.legend(i, name, line, LINE_COLOURS[i % len(LINE_COLOURS)])
+    return chart.image()
+
+
+def epochs_plot(lines: dict[str, list[float]], title: str, width: int = 960, height: int = 540) -> Tensor:
+    """Values by name, one per epoch from 0 on, as a line chart [1, height, width, 3] in 0..1."""
+    chart = _Chart(width, height)
+    drawn: dict[str, _Line] = {name: [(float(epoch), value, True) for epoch, value in enumerate(values)] for name, values in lines.items()}
+    points = [point for line in drawn.values() for point in line]
+    chart.axes([x for x, _, _ in points], [y for _, y, _ in points], title, _legend_room(width, drawn), "loss", across="updates of the weights", least=1.0)
+    for i, (name, line) in enumerate(list(drawn.items())[:_MOST_LINES]):
         chart.line(line, LINE_COLOURS[i % len(LINE_COLOURS)])
         chart.legend(i, name, line, LINE_COLOURS[i % len(LINE_COLOURS)])
     return chart.image()
@@ -112,10 +124,12 @@ class _Chart:
             (self.width * self.scale / 2, self.height * self.scale / 2), text, font=face, fill=INK, anchor="mm"
         )
 
-    def axes(self, xs: list[float], ys: list[float], title: str, legend_room: int, measure: str) -> None:
+    def axes(
+        self, xs: list[float], ys: list[float], title: str, legend_room: int, measure: str, across: str = "progress of the run (%)", least: float = 10.0
+    ) -> None:
         self.left, self.right = 70, self.width - legend_room - 20
         self.top, self.bottom = 50, self.height - 62
-        self.x_range = _padded(min(xs), max(xs), 0.03, least=10.0)
+        self.x_range = _padded(min(xs), max(xs), 0.03, least=least)
         # From zero, so that a small change looks small.
         lowest, highest = _padded(min(*ys, 0.0), max(ys), 0.06, least=1e-3)
         self.y_range = (0.0 if min(ys) >= 0 else lowest, highest)
@@ -128,7 +142,7 @@ class _Chart:
             self._text(f"{x:.4g}", self._x(x), self.bottom + 8, 14, "mt")
         corner = (self.x_range[0], self.y_range[0])
         self._line([(self.x_range[0], self.y_range[1]), corner, (self.x_range[1], self.y_range[0])], INK, 1.5)
-        self._text("progress of the run (%)", (self.left + self.right) / 2, self.height - 28, 14, "mt")
+        self._text(across, (self.left + self.right) / 2, self.height - 28, 14, "mt")
         self._text(measure, self.left - 8, self.top - 10, 14, "rm")
 
     def refinement(self, x: float, updates: int) -> None:

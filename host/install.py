@@ -47,9 +47,9 @@ def attach(
     method, reason = method.resolve(targets, Situation(can_be_differentiated(model), layout is not None, demo))
     plan = Plan(method, targets, strength, start, end, Record(), node_id, reason, layout, hints=_presets_for(demo, method))
     if plan.mix is not None:
-        plan = replace(plan, local=_local_prompts(plan.mix.method, targets, layout))
+        plan = replace(plan, local=local_prompts(plan.mix.method, targets, layout))
     plan.begin()
-    patched = _resident_clone(model) if plan.moves else model.clone()
+    patched = resident_clone(model) if plan.moves else model.clone()
     patched.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, KEY, _OuterSample(plan))
     if plan.moves:
         patched.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.PREPARE_SAMPLING, KEY, _prepare_sampling)
@@ -68,10 +68,11 @@ def _presets_for(demo: bool, method: Method) -> tuple[str, ...]:
     return tuple(hints)
 
 
-def _local_prompts(method: OutputMix, targets: Targets, layout: Layout | None) -> tuple:
+def local_prompts(method: OutputMix, targets: Targets, layout: Layout | None) -> tuple:
     """The encoded prompt of every placed object (without a layout, of every object), encoded here once for all runs."""
     if layout is not None:
         layout.check(targets)
+        method.check_layout(layout)
     if targets.encode is None:
         raise HostError("These targets have no text encoder with them. Connect the targets output of Extract Targets.")
     placed = [placement.name for placement in layout.placements] if layout is not None else [target.phrase for target in targets.objects]
@@ -86,7 +87,7 @@ def can_be_differentiated(model) -> bool:
     return device.type == "cpu" or model.model_size() < comfy.model_management.get_total_memory(device)
 
 
-def _resident_clone(model):
+def resident_clone(model):
     """A clone whose weights stay on the device during a run: autograd must find them where it left them.
 
     The host's dynamic loader streams weights through shared buffers. It can make a clone that does not, from the file.

@@ -9,7 +9,7 @@ layer and run; only pixels that some region covers are attended for.
 from collections.abc import Sequence
 
 import torch
-from comfy.ldm.modules.attention import BasicTransformerBlock, SpatialTransformer, optimized_attention
+from comfy.ldm.modules.attention import BasicTransformerBlock, SpatialTransformer, attention_pytorch, optimized_attention
 
 from ..core.mixing import OutputMixer
 from .rows import Rows
@@ -17,12 +17,16 @@ from .unet import Site
 
 
 class LayerMixes:
-    """One Apply node's mixing in one run. `local` holds the encoded prompt [1, tokens, C] of each placed object."""
+    """One Apply node's mixing in one run. `local` holds the encoded prompt [1, tokens, C] of each placed object.
 
-    def __init__(self, mixer: OutputMixer, rows: Rows, local: Sequence[torch.Tensor], diffusion_model: torch.nn.Module):
+    `learning`: the mixture's own weights are being optimised, so that gradient passes are mixed too.
+    """
+
+    def __init__(self, mixer: OutputMixer, rows: Rows, local: Sequence[torch.Tensor], diffusion_model: torch.nn.Module, learning: bool = False):
         self.mixer = mixer
         self.rows = rows
         self.local = local
+        self.learning = learning
         self.layers = cross_attentions(diffusion_model)
         self._entered: tuple[dict, torch.Tensor] | None = None
         self._keys: dict[Site, list[tuple[torch.Tensor, torch.Tensor]]] = {}
@@ -36,7 +40,8 @@ class LayerMixes:
     def _enter(self, n, context, value, extra_options: dict):
         """The host's attn2 patch: keeps the hidden states [rows, pixels, C] until the layer is through; changes nothing."""
         # A gradient pass of another method asks what the model itself attends to.
-        self._entered = (extra_options, n) if self.mixer.active and not n.requires_grad else None
+        mixed = self.mixer.active and (self.learning or not n.requires_grad)
+        self._entered = (extra_options, n) if mixed else None
         return n, context, value
 
     def _leave(self, out: torch.Tensor, extra_options: dict) -> torch.Tensor:
@@ -67,10 +72,12 @@ class LayerMixes:
             contexts = [context.to(hidden.device, hidden.dtype) for context in self.local]
             self._keys[site] = [(layer.to_k(context), layer.to_v(context)) for context in contexts]
         q, batch = layer.to_q(hidden), hidden.shape[0]
+        # The artist's kernel (sage, flash, sub-quadratic) may have no backward pass: PyTorch's own has.
+        attend = attention_pytorch if self.learning else optimized_attention
         return torch.stack(
             [
                 layer.to_out(
-                    optimized_attention(q, k.expand(batch, -1, -1), v.expand(batch, -1, -1), layer.heads, attn_precision=layer.attn_precision)
+                    attend(q, k.expand(batch, -1, -1), v.expand(batch, -1, -1), layer.heads, attn_precision=layer.attn_precision)
                 )
                 for k, v in self._keys[site]
             ]

@@ -1,6 +1,11 @@
 """What the artist sees while a run goes on, and their way to stop it."""
 
+from collections.abc import Callable
+
 import comfy.model_management
+import comfy.utils
+from PIL import Image
+from torch import Tensor
 
 try:
     from server import PromptServer
@@ -13,6 +18,17 @@ def show_on_node(text: str, node_id: str | None) -> None:
     server = getattr(PromptServer, "instance", None)
     if server is not None and node_id is not None:
         server.send_progress_text(text, node_id)
+
+
+def progress_bar() -> Callable[[int, int, Tensor | None], None]:
+    """The running node's own bar: told(done, total, picture), the picture [H, W, 3] in 0..1 shown on the node, or None."""
+    bar = comfy.utils.ProgressBar(1)
+
+    def told(done: int, total: int, picture: Tensor | None) -> None:
+        shown = None if picture is None else ("JPEG", Image.fromarray((picture * 255).round().byte().cpu().numpy()), 512)
+        bar.update_absolute(done, total, shown)
+
+    return told
 
 
 def stop_if_interrupted() -> None:

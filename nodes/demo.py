@@ -2,6 +2,7 @@
 
 from comfy_api.latest import io
 
+from ..host.demo_clip import load_demo_clip
 from ..host.demo_model import load_demo_model
 from .types import CATEGORY
 
@@ -25,4 +26,26 @@ class FidelityLoadDemoModel(io.ComfyNode):
         return io.NodeOutput(*load_demo_model())
 
 
-NODES = [FidelityLoadDemoModel]
+class FidelityLoadDemoCLIP(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="FidelityLoadDemoCLIP",
+            display_name="Load Demo CLIP",
+            category=CATEGORY,
+            description="Loads TinyCLIP, a tiny CLIP that comes with the pack and knows how well a picture of coloured shapes fits a text. "
+            "It is for the demo model's pictures: for a real model, use Load CLIP and Load CLIP Vision.",
+            search_aliases=["tinyclip", "clip vision", "clip score"],
+            inputs=[],
+            outputs=[
+                io.Clip.Output(tooltip="The text part, for Score Fidelity. To encode the demo model's prompts, use Load Demo Model's own CLIP."),
+                io.ClipVision.Output(tooltip="The picture part."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls) -> io.NodeOutput:
+        return io.NodeOutput(*load_demo_clip())
+
+
+NODES = [FidelityLoadDemoModel, FidelityLoadDemoCLIP]

@@ -28,8 +28,9 @@ from prompt_fidelity.core.drawing import PAPER  # noqa: E402
 from prompt_fidelity.core.methods import METHODS  # noqa: E402
 from prompt_fidelity.host.predictors import PREDICTORS  # noqa: E402
 from prompt_fidelity.nodes.apply import FidelityApply  # noqa: E402
-from prompt_fidelity.nodes.demo import FidelityLoadDemoModel  # noqa: E402
+from prompt_fidelity.nodes.demo import FidelityLoadDemoCLIP, FidelityLoadDemoModel  # noqa: E402
 from prompt_fidelity.nodes.layout import FidelityPredictLayout  # noqa: E402
+from prompt_fidelity.nodes.optimise import FidelityOptimiseSpaceTime  # noqa: E402
 from prompt_fidelity.nodes.targets import FidelityExtractTargets  # noqa: E402
 from torch.nn.functional import interpolate  # noqa: E402
 
@@ -63,6 +64,17 @@ def predicted_layout(workflow: dict, targets, model, positive):
     return FidelityPredictLayout.execute(targets, width, height, chosen, seed, model, positive).args[0]
 
 
+def optimised(workflow: dict, method, model, positive, negative, targets, layout, vae):
+    """The method as the workflow's Optimise Space-Time gives it; as it is in a workflow without that node."""
+    if all(node["type"] != "FidelityOptimiseSpaceTime" for node in workflow["nodes"]):
+        return method
+    seed, _, steps, cfg, scheduler, epochs, rate = widgets(workflow, "FidelityOptimiseSpaceTime")
+    latent = host.EmptyLatentImage().generate(*widgets(workflow, "EmptyLatentImage")[:2], 1)[0]
+    clip, vision = FidelityLoadDemoCLIP.execute().args
+    inputs = (model, positive, negative, targets, layout, vae, clip, vision, latent, seed, steps, cfg, scheduler, epochs, rate, method)
+    return FidelityOptimiseSpaceTime.execute(*inputs).args[0]
+
+
 def thumbnail(workflow: dict) -> Image.Image:
     """Two pictures and two maps on one square sheet."""
     name, preset = widgets(workflow, "FidelitySelectMethod")
@@ -71,6 +83,7 @@ def thumbnail(workflow: dict) -> Image.Image:
     positive, targets, _ = FidelityExtractTargets.execute(clip, *widgets(workflow, "FidelityExtractTargets")).args
     negative = host.CLIPTextEncode().encode(clip, *widgets(workflow, "CLIPTextEncode"))[0]
     layout = predicted_layout(workflow, targets, model, positive)
+    method = optimised(workflow, method, model, positive, negative, targets, layout, vae)
     patched, record = FidelityApply.execute(model, method, targets, *widgets(workflow, "FidelityApply"), layout).args
 
     plain = draw(model, vae, positive, negative, workflow)

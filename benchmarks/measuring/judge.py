@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from tinyshapes import detector
-from torch import Tensor
 
 from .cases import Case
 
@@ -53,9 +52,16 @@ class ClipJudge:
 
     figures = ("full_prompt", "minimum_object")
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, scorer) -> None:
+        """`scorer`: the pack's host.scoring.ClipScorer, which the node Score Fidelity uses too."""
+        self.scorer = scorer
+
+    @classmethod
+    def of_file(cls, path: Path | None) -> ClipJudge:
+        """From the file of a whole CLIP model. Raises FileNotFoundError, or ValueError if it lacks the text or the picture part."""
         import comfy.clip_vision
         import comfy.sd
+        from prompt_fidelity.host.scoring import ClipScorer
 
         if path is None or not path.is_file():
             raise FileNotFoundError(
@@ -63,27 +69,13 @@ class ClipJudge:
                 "and its picture part, such as model.safetensors of openai/clip-vit-large-patch14."
                 + (f" {path} is not there." if path else "")
             )
-        self.vision = comfy.clip_vision.load(str(path))
-        self.text = comfy.sd.load_clip([str(path)])
-        if self.vision is None or not any("text_projection" in name for name in self.text.get_sd()):
-            raise ValueError(f"{path} is no whole CLIP model: it lacks the text or the picture part.")
-        self._known: dict[str, Tensor] = {}
+        vision = comfy.clip_vision.load(str(path))
+        if vision is None:
+            raise ValueError(f"{path} is no whole CLIP model: it lacks the picture part, or is of a size that ComfyUI does not know.")
+        return cls(ClipScorer(comfy.sd.load_clip([str(path)]), vision))
 
     def __call__(self, picture: np.ndarray, case: Case, targets) -> dict[str, float]:
-        seen = _unit(self.vision.encode_image(torch.from_numpy(picture)[None])["image_embeds"])
-        objects = [self.said(f"a photo of a {target.phrase}") for target in targets.objects]
-        return {
-            "full_prompt": float(seen @ self.said(case.prompt)),
-            "minimum_object": min((float(seen @ each) for each in objects), default=float("nan")),
-        }
-
-    def said(self, text: str) -> Tensor:
-        if text not in self._known:
-            pooled = self.text.encode_from_tokens(self.text.tokenize(text), return_pooled=True)[1]
-            self._known[text] = _unit(pooled)
-        return self._known[text]
-
-
-def _unit(embedding: Tensor) -> Tensor:
-    flat = embedding.float().cpu().flatten()
-    return flat / torch.linalg.vector_norm(flat)
+        if not targets.objects:
+            return dict.fromkeys(self.figures, float("nan"))
+        found = self.scorer.score(torch.from_numpy(picture)[None], targets)
+        return {"full_prompt": float(found.full[0]), "minimum_object": float(found.minimum[0])}

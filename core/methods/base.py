@@ -255,6 +255,9 @@ class OutputMix(Method):
     def local_prompt(self, phrase: str) -> str:
         """The prompt of an object alone."""
 
+    def check_layout(self, layout: Layout) -> None:
+        """Raises MethodError if the method was made for other objects than the layout places."""
+
     @abstractmethod
     def regions(self, layout: Layout, h: int, w: int) -> Tensor:
         """[O, h, w] float32: how much of each pixel of a map of h × w belongs to each object."""

@@ -7,6 +7,7 @@ mixture change over the run.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import cos, pi
 
@@ -65,8 +66,8 @@ class SpaceTimeSettings:
 class SpaceTime(OutputMix):
     """out = g + Σ m·w·(l − g), or with the published rule g + Σ m·w·(l − u), u being the negative prompt's output.
 
-    `table`, if given, holds weights [objects][steps] that were optimised; they take the place of the curve, spread
-    evenly from start to end.
+    `table`, if given, holds weights [objects][steps] that were optimised (core/learned_weights.py); they take the place of
+    the curve, spread evenly from start to end. `names` says which object each row is for; without it the rows go by order.
     """
 
     name = "space_time"
@@ -79,9 +80,12 @@ class SpaceTime(OutputMix):
     }
     settings: SpaceTimeSettings
 
-    def __init__(self, settings: SpaceTimeSettings | None = None, table: tuple[tuple[float, ...], ...] | None = None) -> None:
+    def __init__(
+        self, settings: SpaceTimeSettings | None = None, table: Sequence[Sequence[float]] | Tensor | None = None, names: tuple[str, ...] = ()
+    ) -> None:
         super().__init__(settings)
-        self.table = table
+        self.table = None if table is None else torch.as_tensor(table, dtype=torch.float32)
+        self.names = names
 
     def applies(self, targets: Targets) -> bool:
         return bool(targets.objects)
@@ -114,11 +118,46 @@ class SpaceTime(OutputMix):
 
     def weights(self, progress: float, layout: Layout) -> Tensor:
         count = len(layout.placements)
-        along = min(max((progress - self.settings.start) / max(self.settings.end - self.settings.start, 1e-9), 0.0), 1.0)
+        along = self._along(progress)
         if self.table is not None:
-            return torch.tensor([_nth(row, along) for row in self.table])
+            return self.table[self._rows(layout), _place(self.table.shape[1], along)]
         weight = self.settings.weight / count if self.settings.divide else self.settings.weight
         return torch.full((count,), weight * self._share(along))
+
+    def column(self, progress: float, count: int) -> int:
+        """Which of `count` weights of a table is in force at a point of the run."""
+        return _place(count, self._along(progress))
+
+    def check_layout(self, layout: Layout) -> None:
+        if self.table is not None:
+            self._rows(layout)
+
+    def settings_text(self) -> str:
+        optimised = "" if self.table is None else f", optimised weights ({self.table.shape[0]} objects, {self.table.shape[1]} steps)"
+        return super().settings_text() + optimised
+
+    def _along(self, progress: float) -> float:
+        """A point of the run as a point of the method's window, 0 to 1."""
+        s = self.settings
+        return min(max((progress - s.start) / max(s.end - s.start, 1e-9), 0.0), 1.0)
+
+    def _rows(self, layout: Layout) -> list[int]:
+        """The table's row of each placement. Raises MethodError if the weights are those of other objects."""
+        placed = [placement.name for placement in layout.placements]
+        if not self.names and len(placed) == len(self.table):
+            return list(range(len(placed)))
+        free = list(enumerate(self.names))
+        rows = []
+        for name in placed:
+            found = next((row for row in free if row[1] == name), None)
+            if found is None:
+                known = ", ".join(self.names) or f"{len(self.table)} objects"
+                raise MethodError(
+                    f"These weights were optimised for {known}, but the layout places {', '.join(placed)}. Optimise them again for this prompt and layout."
+                )
+            free.remove(found)
+            rows.append(found[0])
+        return rows
 
     def _share(self, along: float) -> float:
         """The curve at a point of the window, 0 to 1."""
@@ -151,4 +190,9 @@ def with_article(phrase: str) -> str:
 
 def _nth(values: tuple[float, ...], along: float) -> float:
     """The one of `values` that is in force at a point, 0 to 1, of their span."""
-    return float(values[min(int(along * len(values) + 1e-6), len(values) - 1)])
+    return float(values[_place(len(values), along)])
+
+
+def _place(count: int, along: float) -> int:
+    """Which of `count` equal parts of a span a point, 0 to 1, lies in."""
+    return min(int(along * count + 1e-6), count - 1)

@@ -171,9 +171,9 @@ def test_competition_is_read_off_the_maps(artist, encoded):
 
 def test_a_missing_clip_model_or_checkpoint_is_said_clearly(tmp_path):
     with pytest.raises(FileNotFoundError, match="--clip-vision"):
-        ClipJudge(None)
+        ClipJudge.of_file(None)
     with pytest.raises(FileNotFoundError, match="nothing.safetensors is not there"):
-        ClipJudge(tmp_path / "nothing.safetensors")
+        ClipJudge.of_file(tmp_path / "nothing.safetensors")
     with pytest.raises(FileNotFoundError, match="checkpoint"):
         Artist.with_checkpoint(tmp_path / "nothing.safetensors", 512, 20, 7.0)
 

@@ -34,6 +34,13 @@ CONTRACT = {
         ["method_1", "weight_1", "method_2", "weight_2", "method_3", "weight_3", "method_4", "weight_4"],
         ["FIDELITY_METHOD"],
     ),
+    "FidelityLoadDemoCLIP": ([], ["CLIP", "CLIP_VISION"]),
+    "FidelityScore": (["image", "targets", "clip", "clip_vision"], ["FLOAT", "FLOAT", "STRING"]),
+    "FidelityOptimiseSpaceTime": (
+        "model positive negative targets layout vae clip clip_vision latent seed steps cfg scheduler epochs learning_rate method".split(),
+        ["FIDELITY_METHOD", "IMAGE", "STRING"],
+    ),
+    "FidelitySpaceTimeWeights": (["weights"], ["FIDELITY_METHOD"]),
 }
 PRESETS = {
     "t_sam": ["repo", "paper", "paper-free", "demo"],

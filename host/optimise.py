@@ -1,0 +1,327 @@
+"""Optimises Space-Time Attention's weights for one picture, through the host's own sampling.
+
+The host samples as ever (LoRAs, ControlNets, other packs' patches, guidance), but with a sampler of ours, which draws
+the picture once per epoch with Euler steps, looks at it with CLIP, and takes the gradient back through all steps
+(core/replay.py). The method that comes out works with any sampler; with euler, the same seed and the same settings it
+draws the very picture that was optimised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import comfy.model_management
+import comfy.patcher_extension
+import comfy.sample
+import comfy.samplers
+import torch
+from comfy.ldm.modules.attention import attention_pytorch
+from torch import Tensor
+
+from ..core import learned_weights, replay
+from ..core.layout import Box, Layout
+from ..core.learned_weights import Epoch, Learning
+from ..core.methods.base import Method
+from ..core.methods.space_time import SpaceTime
+from ..core.mixing import OutputMixer
+from ..core.pixels import crop
+from ..core.similarity import cosines, object_prompt, prompt_loss
+from ..core.targets import Targets
+from .coordinates import Coordinates
+from .errors import HostError
+from .grad import HeldControl, differentiable
+from .install import local_prompts, resident_clone
+from .mixes import LayerMixes
+from .progress import stop_if_interrupted
+from .rows import Rows, controlled
+from .run import KEY
+from .scoring import ClipScorer, check_objects
+from .unet import cross_attention_sites
+
+# The host reckons with the memory of a plain pass; what a whole pass of the prompt's, the negative prompt's and the
+# objects' rows keeps for backward is about so many times that.
+_GRADIENT_ROWS = 6
+
+SCHEDULERS = comfy.samplers.KSampler.SCHEDULERS
+
+# told(done, total, picture): network passes so far, and a picture [H, W, 3] where one has just been drawn.
+Told = Callable[[int, int, Tensor | None], None]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the picture is drawn that the weights are optimised for."""
+
+    seed: int
+    steps: int
+    cfg: float
+    scheduler: str
+
+
+def optimise_space_time(
+    model,
+    positive: list,
+    negative: list,
+    targets: Targets,
+    layout: Layout,
+    method: Method | None,
+    vae,
+    scorer: ClipScorer,
+    latent: Tensor,
+    sampling: Sampling,
+    *,
+    epochs: int = learned_weights.EPOCHS,
+    rate: float = learned_weights.RATE,
+    told: Told | None = None,
+) -> tuple[SpaceTime, Learning]:
+    """The method with the weights that made the CLIP loss lowest, and the account of the search.
+
+    `latent` [B, C, h, w] as a KSampler would get it; the first of a batch is optimised for. The loss is that of
+    core.similarity.prompt_loss. Raises HostError or MethodError, before any compute, for what cannot work.
+    """
+    method = _checked(model, method, targets, layout)
+    search = _Search(method, targets, layout, vae, scorer, epochs, rate, told or (lambda done, total, picture: None))
+    search.texts = scorer.texts([targets.prompt, *(object_prompt(placement.name) for placement in layout.placements)])
+    search.local = local_prompts(method, targets, layout)
+
+    patched = resident_clone(model)
+    patched.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, KEY, search.outer_sample)
+    patched.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.PREPARE_SAMPLING, KEY, _prepare_sampling)
+    sigmas = comfy.samplers.calculate_sigmas(
+        patched.get_model_object("model_sampling"), sampling.scheduler, sampling.steps
+    )
+    latent = comfy.sample.fix_empty_latent_channels(patched, latent)[:1]
+    noise = comfy.sample.prepare_noise(latent, sampling.seed)
+    sampler = comfy.samplers.KSAMPLER(search.sample)
+    comfy.sample.sample_custom(
+        patched, noise, sampling.cfg, sampler, sigmas, positive, negative, latent, disable_pbar=True, seed=sampling.seed
+    )
+    best = SpaceTime(
+        method.settings,
+        table=search.learning.best.weights,
+        names=tuple(placement.name for placement in layout.placements),
+    )
+    return best, search.learning
+
+
+def _checked(model, method: Method | None, targets: Targets, layout: Layout) -> SpaceTime:
+    """The Space-Time method to optimise. Raises for what is missing."""
+    check_objects(targets)
+    layout.check(targets)
+    if not layout.placements:
+        raise HostError("The layout has a place for none of the objects, so there are no weights to optimise.")
+    cross_attention_sites(model.model.diffusion_model)
+    if method is None:
+        method = SpaceTime()
+    if not isinstance(method, SpaceTime):
+        raise HostError(
+            f"Only Space-Time Attention has weights to optimise, and this method is {method.title}. Choose "
+            "space_time in Select Method."
+        )
+    if model.get_wrappers(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, KEY):
+        raise HostError(
+            "This model already went through Apply Attention Control. Connect the model as it is before that "
+            "node; the optimised method goes there."
+        )
+    method.check(targets)
+    method.check_layout(layout)
+    return method
+
+
+def _prepare_sampling(executor, model, noise_shape, conds, *args, **kwargs):
+    """The host's PREPARE_SAMPLING wrapper: the whole model on the device, and room for what is kept for backward."""
+    kwargs["force_full_load"] = True
+    return executor(model, [noise_shape[0] * _GRADIENT_ROWS, *noise_shape[1:]], conds, *args, **kwargs)
+
+
+class _Search:
+    """One optimisation: made by the node, run inside the host's sampling, where it is the sampler."""
+
+    def __init__(
+        self,
+        method: SpaceTime,
+        targets: Targets,
+        layout: Layout,
+        vae,
+        scorer: ClipScorer,
+        epochs: int,
+        rate: float,
+        told: Told,
+    ):
+        self.method = method
+        self.targets = targets
+        self.layout = layout
+        self.vae = vae
+        self.scorer = scorer
+        self.epochs = epochs
+        self.rate = rate
+        self.told = told
+        self.texts = torch.zeros(0)
+        self.local: tuple[Tensor, ...] = ()
+        self.learning = Learning()
+        self._guider = None
+        self._passes = 0
+
+    def outer_sample(self, executor, *args, **kwargs):
+        """The host's OUTER_SAMPLE wrapper: installs the mixing in the run's own copy of the options."""
+        guider = self._guider = executor.class_obj
+        if not controlled(guider, self.targets):
+            raise HostError(
+                "The positive prompt does not come from the Extract Targets node whose targets are used here "
+                f'("{self.targets.prompt[:60]}"). Connect the conditioning output of that Extract Targets node to '
+                "the positive input."
+            )
+        # A copy of the method whose table is, at every pass, the weights that are being tried.
+        self.trial = SpaceTime(self.method.settings)
+        self.mixer = OutputMixer(self.trial, self.targets, self.layout)
+        mixes = LayerMixes(
+            self.mixer,
+            Rows(guider, self.targets),
+            self.local,
+            guider.model_patcher.model.diffusion_model,
+            learning=True,
+        )
+        mixes.install(guider.model_options)
+        _install_kernel(guider.model_options)
+        try:
+            return executor(*args, **kwargs)
+        finally:
+            self._guider = None
+
+    def sample(
+        self, model, x: Tensor, sigmas: Tensor, extra_args: dict | None = None, callback=None, disable=None
+    ) -> Tensor:
+        """The solver that the host calls: draws, looks and learns; gives the best picture's latent."""
+        patcher = self._guider.model_patcher
+        # All three stay on the device: a weight that came and went between a step and its backward pass would make it
+        # wrong.
+        comfy.model_management.load_models_gpu(
+            [patcher, self.vae.patcher, self.scorer.vision.patcher], force_full_load=True
+        )
+        _refuse_streamed_weights(patcher, self.vae.patcher, self.scorer.vision.patcher)
+        for conds in self._guider.conds.values():
+            for cond in conds:
+                if "control" in cond:
+                    cond["control"] = HeldControl(cond["control"])
+        others = [
+            one.model
+            for one in getattr(self._guider, "loaded_models", [])
+            if isinstance(getattr(one, "model", None), torch.nn.Module)
+        ]
+        with differentiable(patcher.model, self.vae.first_stage_model, self.scorer.vision.model, *others):
+            # What was made in inference mode cannot be kept for backward.
+            extra = {
+                key: value.clone() if isinstance(value, Tensor) else value for key, value in (extra_args or {}).items()
+            }
+            x, sigmas, self.texts = x.clone(), sigmas.clone(), self.texts.clone()
+            coordinates = Coordinates(patcher.get_model_object("model_sampling"))
+            progress = [coordinates.progress(float(sigma)) for sigma in sigmas[:-1]]
+            step = self._step(model, sigmas, progress, extra)
+            first = next((t for t, at in enumerate(progress) if self.mixer.wants(at)), None)
+            if first is None:
+                raise HostError(
+                    "The method's window (start to end) holds none of the steps, so its weights change nothing. "
+                    "Widen it in Select Method."
+                )
+            columns = sum(map(self.mixer.wants, progress))
+            start = learned_weights.start_weights(self.method, self.layout, columns).to(x.device)
+            total = (2 * self.epochs + 1) * len(progress) - self.epochs * first
+            drawn: list[Tensor] = []
+
+            def evaluate(weights: Tensor, with_gradient: bool) -> tuple[Epoch, Tensor | None]:
+                latents = replay.run(self._counted(step, total), x, weights, len(progress))
+                drawn.append(latents[-1])
+                parts, pictures = {}, []
+                objective = self._objective(patcher.model, parts, pictures)
+                if with_gradient:
+                    loss, slope = replay.gradient(self._counted(step, total), latents, weights, objective, first)
+                else:
+                    with torch.no_grad():
+                        loss, slope = objective(latents[-1]), None
+                self.told(self._passes, total, pictures[0])
+                return Epoch(float(loss), parts, weights.cpu()), slope
+
+            most = learned_weights.most_of(self.method.settings)
+            self.learning = learned_weights.optimise(start, evaluate, epochs=self.epochs, rate=self.rate, most=most)
+            self.mixer.finish()
+            return drawn[self.learning.epochs.index(self.learning.best)]
+
+    def _step(self, model, sigmas: Tensor, progress: list[float], extra: dict) -> replay.Step:
+        """Euler's step of the solver's latent, with the mixture of the weights at hand."""
+
+        def step(t: int, x: Tensor, weights: Tensor) -> Tensor:
+            stop_if_interrupted()
+            self.trial.table = weights
+            self.mixer.begin(t, progress[t], float(sigmas[t]))
+            denoised = model(x, sigmas[t].expand(x.shape[0]), **extra)
+            return x + (x - denoised) / sigmas[t] * (sigmas[t + 1] - sigmas[t])
+
+        return step
+
+    def _counted(self, step: replay.Step, total: int) -> replay.Step:
+        def counted(t: int, x: Tensor, weights: Tensor) -> Tensor:
+            self._passes += 1
+            self.told(self._passes, total, None)
+            return step(t, x, weights)
+
+        return counted
+
+    def _objective(self, network, parts: dict[str, float], pictures: list[Tensor]) -> Callable[[Tensor], Tensor]:
+        """The CLIP loss of a finished latent; its parts and the picture are noted on the way."""
+
+        def objective(latent: Tensor) -> Tensor:
+            image = decoded(self.vae, network.process_latent_out(latent))
+            shown = [image, *(crop(image, self._box(placement)) for placement in self.layout.placements)]
+            seen = [self.scorer.pictures(one) for one in shown]
+            fits = [cosines(one, text[None].to(one.device))[:, 0] for one, text in zip(seen, self.texts)]
+            names = ["whole prompt", *(placement.name for placement in self.layout.placements)]
+            for index, (name, fit) in enumerate(zip(names, fits)):
+                parts[f"{name} ({index})" if names.count(name) > 1 else name] = 1.0 - float(fit.detach().mean())
+            pictures.append(image[0].detach().float().cpu())
+            return prompt_loss(fits[0], torch.stack(fits[1:], dim=-1)).mean()
+
+        return objective
+
+    def _box(self, placement) -> Box:
+        """Where an object is looked for: its box, or the square around the disc."""
+        if self.method.settings.region != "disc":
+            return placement.box
+        (x, y), ratio = placement.box.centre, (self.layout.width / self.layout.height) ** 0.5
+        across, down = self.method.settings.radius / ratio, self.method.settings.radius * ratio
+        return Box(x - across, y - down, x + across, y + down)
+
+
+def decoded(vae, latent: Tensor) -> Tensor:
+    """The picture [B, H, W, 3] in 0..1 of a latent in the VAE's scale, differentiable. The VAE must be loaded."""
+    pixels = vae.first_stage_model.decode(latent.to(vae.device, vae.vae_dtype))
+    return vae.process_output(pixels.float()).movedim(1, -1)
+
+
+def _install_kernel(model_options: dict) -> None:
+    """PyTorch's own attention in all passes: the artist's kernel may have no backward pass, and a step done again must
+    give what it gave. And, for ControlNets, which add to the skip connections in place, a copy of what a norm has
+    kept."""
+    options = model_options.setdefault("transformer_options", {})
+    previous = options.get("optimized_attention_override")
+
+    def attend(func, *args, **kwargs):
+        return previous(attention_pytorch, *args, **kwargs) if previous else attention_pytorch(*args, **kwargs)
+
+    options["optimized_attention_override"] = attend
+    patches = options.setdefault("patches", {})
+    patches["input_block_patch_after_skip"] = [*patches.get("input_block_patch_after_skip", []), _copy_in_gradient_pass]
+
+
+def _copy_in_gradient_pass(h: Tensor, transformer_options: dict) -> Tensor:
+    return h.clone() if h.requires_grad else h
+
+
+def _refuse_streamed_weights(*patchers) -> None:
+    """A streamed weight sits in a buffer that later layers overwrite before the backward pass reads it."""
+    if any(getattr(patcher.model, "model_lowvram", False) for patcher in patchers):
+        raise HostError(
+            "The model, the VAE and CLIP Vision do not fit into the graphics card's memory together, and the "
+            "optimisation needs all three there. "
+            "Close other programs, use a smaller picture or a smaller VAE (TAESD), or start ComfyUI with --highvram."
+        )

@@ -18,6 +18,8 @@ from .quantile import quantile_rank
 
 # Bumps are cut off where they are far below the last digit of the sum (also for the denormal numbers' sake).
 _BUMP_FLOOR = 1e-12
+# A sum of exponentials whose logarithm is no farther from 0 than this has lost nothing to overflow or underflow.
+_PLAIN = 57.0
 
 
 @dataclass(frozen=True)
@@ -86,12 +88,11 @@ class Descent:
 
     def added(self, best: Tensor) -> Tensor:
         """The map to add of the iteration `best` [images], [T, rows, pixels]; 0 where a loss is not a finite number."""
-        rows = self.losses.shape[1]
-        iteration = best.repeat_interleave(rows // best.shape[0])  # [rows]
-        at = torch.arange(rows, device=best.device)
-        kept = self.weights[iteration, :, at]  # [rows, T, centres]
-        kept = torch.where(self.losses[iteration, at].isfinite()[:, None, None], kept, 0.0)
-        return (kept @ self.bumps.matrix).transpose(0, 1)
+        images, image = best.shape[0], torch.arange(best.shape[0], device=best.device)
+        kept = self.weights.unflatten(2, (images, -1))[best, :, image]  # [images, T, heads, centres]
+        finite = self.losses.unflatten(1, (images, -1))[best, image].isfinite()  # [images, heads]
+        kept = kept.masked_fill(~finite[:, None, :, None], 0.0)
+        return (kept @ self.bumps.matrix).transpose(0, 1).flatten(1, 2)
 
 
 def against_rest(scores: Tensor, groups: list[list[int]]) -> Tensor:
@@ -100,12 +101,30 @@ def against_rest(scores: Tensor, groups: list[list[int]]) -> Tensor:
     `groups` are the targets' token positions. A target of several tokens counts as one whose probability is their sum:
     what is added to all of its tokens alike adds to their log-sum-exp.
     """
-    positions = torch.tensor([p for group in groups for p in group], device=scores.device)
-    rest = scores.index_fill(-1, positions, -torch.inf)
-    top = rest.amax(dim=-1, keepdim=True)
-    others = rest.sub_(top).exp_().sum(dim=-1).log_().add_(top.squeeze(-1))  # [..., pixels]
-    own = [scores[..., group[0]] if len(group) == 1 else scores[..., group].logsumexp(dim=-1) for group in groups]
-    return torch.stack([one - others for one in own]).flatten(1, -2)
+    others = log_sum_of_rest(scores, [p for group in groups for p in group])  # [..., pixels]
+    base = others.new_empty(len(groups), *others.shape)
+    for one, group in zip(base, groups, strict=True):
+        own = scores[..., group[0]] if len(group) == 1 else scores[..., group].logsumexp(dim=-1)
+        torch.sub(own, others, out=one)
+    return base.flatten(1, -2)
+
+
+def log_sum_of_rest(scores: Tensor, left_out: list[int]) -> Tensor:
+    """log Σ exp over all columns but those `left_out`: [..., tokens] → [...]."""
+    if scores.device.type != "cpu":  # where asking whether all is well costs more than the sum
+        return _log_sum_of_rest_at_any_scale(scores, left_out)
+    counts = scores.new_ones(scores.shape[-1])
+    counts[left_out] = 0.0
+    # Attention scores are seldom beyond what exp can take, so the maximum need not be found and subtracted first. A
+    # column left out that overflows makes nan of its row, which fails the test as well.
+    sums = (scores.exp() @ counts).log_()
+    plain = sums.abs() < _PLAIN
+    return sums if bool(plain.all()) else torch.where(plain, sums, _log_sum_of_rest_at_any_scale(scores, left_out))
+
+
+def _log_sum_of_rest_at_any_scale(scores: Tensor, left_out: list[int]) -> Tensor:
+    columns = torch.tensor(left_out, device=scores.device)
+    return scores.index_fill(-1, columns, -torch.inf).logsumexp(dim=-1)
 
 
 def descend(base: Tensor, start: Tensor, bumps: Bumps, aim: Aim, iterations: int, rate: float) -> Descent:
@@ -134,7 +153,8 @@ def descend(base: Tensor, start: Tensor, bumps: Bumps, aim: Aim, iterations: int
         step=rate * push,
     )
     trace = run(base, start, bumps.matrix, bumps.transposed, course)
-    weights = trace.weights.unflatten(1, (targets, rows))
-    terms = (trace.quantiles - aim.peak).square() + aim.share_weight * (trace.means - aim.share(targets)).square()
-    losses = terms.unflatten(1, (targets, rows)).mean(dim=1) + aim.size_weight * weights.square().mean(dim=(1, 3))
-    return Descent(weights, losses, bumps)
+    losses = (trace.quantiles - aim.peak).square_()
+    losses.add_((trace.means - aim.share(targets)).square_(), alpha=aim.share_weight)
+    losses.add_(trace.weights.square().mean(dim=-1), alpha=aim.size_weight)
+    by_target = (targets, rows)
+    return Descent(trace.weights.unflatten(1, by_target), losses.unflatten(1, by_target).mean(dim=1), bumps)

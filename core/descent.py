@@ -25,7 +25,8 @@ class Course:
 
     The quantile lies `fraction` of the way between the pixels at sorted places `lower` and `upper`. With `push` as its
     unit, ∂L/∂p is mean − share at every pixel, plus (quantile − peak) · pull at the two pixels of the quantile, each by
-    its part. An update is weights · shrink − step · gradient.
+    its part. An update is weights · shrink − step · gradient. The loss is (quantile − peak)² + share_weight ·
+    (mean − share)² + size_weight · mean of weights², each the mean over the targets.
     """
 
     iterations: int
@@ -37,19 +38,27 @@ class Course:
     pull: float
     shrink: float
     step: float
+    share_weight: float
+    size_weight: float
+
+    def loss(self, quantiles, means, squares):
+        """Each target's part of the loss, from its quantile, mean and mean squared weight: arrays of either library."""
+        return (quantiles - self.peak) ** 2 + self.share_weight * (means - self.share) ** 2 + self.size_weight * squares
 
 
 @dataclass(frozen=True)
 class Trace:
-    """Every iteration before its update: weights [iterations, n, centres], quantiles and means [iterations, n]."""
+    """Every iteration before its update: weights [iterations, T, rows, centres], losses [iterations, rows].
+
+    A loss that is not a number counts as infinite.
+    """
 
     weights: Tensor
-    quantiles: Tensor
-    means: Tensor
+    losses: Tensor
 
 
 def run(base: Tensor, start: Tensor, matrix: Tensor, transposed: Tensor, course: Course) -> Trace:
-    """The descent from `start` [T, rows, centres] on `base` [T, rows, pixels]; n = T · rows in the trace.
+    """The descent from `start` [T, rows, centres] on `base` [T, rows, pixels].
 
     `matrix` [centres, pixels] holds the bumps, `transposed` is its transpose.
     """
@@ -86,7 +95,9 @@ def run_in_torch(base: Tensor, start: Tensor, matrix: Tensor, transposed: Tensor
         torch.sum(g3, 0, out=total)
         g3.addcmul_(p3, total, value=-1.0)
         torch.addmm(now, g, transposed, beta=course.shrink, alpha=-course.step, out=weights[i + 1])
-    return Trace(weights, quantiles, means)
+    each = course.loss(quantiles, means, weights.square().mean(dim=-1)).unflatten(1, (targets, rows))
+    losses = each.mean(dim=1).nan_to_num_(nan=torch.inf, posinf=torch.inf)
+    return Trace(weights.unflatten(1, (targets, rows)), losses)
 
 
 def run_in_numpy(base: Tensor, start: Tensor, matrix: Tensor, transposed: Tensor, course: Course) -> Trace:
@@ -95,7 +106,8 @@ def run_in_numpy(base: Tensor, start: Tensor, matrix: Tensor, transposed: Tensor
     logits, bumps = base.reshape(n, pixels).numpy(), matrix.numpy()
     number = logits.dtype.type  # NumPy would widen single precision by a Python float in an array
     from_pixels = transposed.numpy() * number(course.step)
-    peak, share, shrink, least, most = (np.array(x, number) for x in (course.peak, course.share, course.shrink, -_CERTAIN, _CERTAIN))
+    peak, share, shrink = (np.array(x, number) for x in (course.peak, course.share, course.shrink))
+    one, least, most = (np.array(x, number) for x in (1.0, -_CERTAIN, _CERTAIN))
     # The largest value has no neighbour beyond it.
     neighbours = slice(course.lower, course.upper + 1)
     between = np.array([1.0 - course.fraction, course.fraction][: course.upper - course.lower + 1], number)
@@ -120,7 +132,8 @@ def run_in_numpy(base: Tensor, start: Tensor, matrix: Tensor, transposed: Tensor
         np.add(p, logits, out=p)
         p.clip(least, most, out=p)
         np.exp(p, out=p)
-        np.add.reduce(p3, axis=0, out=total, initial=1.0)
+        _add_up(p3, total)
+        np.add(total, one, out=total)
         np.reciprocal(total, out=total)  # dividing by an array that is repeated takes NumPy three times as long
         np.multiply(p3, total, out=p3)
         np.copyto(ordered, p)
@@ -139,11 +152,20 @@ def run_in_numpy(base: Tensor, start: Tensor, matrix: Tensor, transposed: Tensor
         places = there.argmax(axis=2)
         places += first
         np.add.at(g_flat, places, push)
-        np.add.reduce(g3, axis=0, out=total)
+        _add_up(g3, total)
         np.multiply(p3, total, out=part3)
         np.subtract(g, part, out=g)
         np.dot(g, from_pixels, out=change)
         following = weights[i + 1]
         np.multiply(now, shrink, out=following)
         np.subtract(following, change, out=following)
-    return Trace(*(torch.from_numpy(x) for x in (weights, quantiles, means)))
+    each = course.loss(quantiles, means, np.einsum("inc,inc->in", weights, weights) / count)
+    losses = np.fmin(each.reshape(-1, targets, rows).mean(axis=1), np.inf)  # fmin prefers whatever is a number
+    return Trace(torch.from_numpy(weights.reshape(-1, targets, rows, count)), torch.from_numpy(losses))
+
+
+def _add_up(parts: np.ndarray, out: np.ndarray) -> None:
+    """The sum over the first axis. For a few targets np.add is quicker than np.add.reduce."""
+    np.add(parts[0], parts[1], out=out) if len(parts) > 1 else np.copyto(out, parts[0])
+    for part in parts[2:]:
+        np.add(out, part, out=out)

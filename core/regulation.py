@@ -75,7 +75,10 @@ class Aim:
 
 @dataclass(frozen=True)
 class Descent:
-    """Every iteration of a descent, before its update: `weights` [iterations, T, rows, centres], `losses` [iterations, rows]."""
+    """Every iteration of a descent, before its update: `weights` [iterations, T, rows, centres], `losses` [iterations, rows].
+
+    A loss that is not a number counts as infinite.
+    """
 
     weights: Tensor
     losses: Tensor
@@ -83,16 +86,16 @@ class Descent:
 
     def best(self, images: int) -> Tensor:
         """Index of each image's iteration of lowest mean loss over its rows, the first of equals: [images]."""
-        mean = self.losses.unflatten(1, (images, -1)).mean(dim=2)
-        return mean.nan_to_num(nan=torch.inf).argmin(dim=0)
+        return self.losses.unflatten(1, (images, -1)).mean(dim=2).argmin(dim=0)
 
     def added(self, best: Tensor) -> Tensor:
-        """The map to add of the iteration `best` [images], [T, rows, pixels]; 0 where a loss is not a finite number."""
-        images, image = best.shape[0], torch.arange(best.shape[0], device=best.device)
-        kept = self.weights.unflatten(2, (images, -1))[best, :, image]  # [images, T, heads, centres]
-        finite = self.losses.unflatten(1, (images, -1))[best, image].isfinite()  # [images, heads]
-        kept = kept.masked_fill(~finite[:, None, :, None], 0.0)
-        return (kept @ self.bumps.matrix).transpose(0, 1).flatten(1, 2)
+        """The map to add of the iteration `best` [images], [T, rows, pixels]; 0 where a loss is infinite."""
+        rows = self.losses.shape[1]
+        # Gathered by row: [1, T, rows, 1] for the weights, [1, rows] for the losses.
+        iteration = best[:, None].expand(-1, rows // best.shape[0]).reshape(1, 1, rows, 1)
+        kept = self.weights.gather(0, iteration.expand(1, *self.weights.shape[1:]))[0]  # [T, rows, centres]
+        hopeless = self.losses.gather(0, iteration.view(1, rows)).view(rows, 1) == torch.inf
+        return kept.masked_fill_(hopeless, 0.0) @ self.bumps.matrix
 
 
 def against_rest(scores: Tensor, groups: list[list[int]]) -> Tensor:
@@ -113,13 +116,16 @@ def log_sum_of_rest(scores: Tensor, left_out: list[int]) -> Tensor:
     """log Σ exp over all columns but those `left_out`: [..., tokens] → [...]."""
     if scores.device.type != "cpu":  # where asking whether all is well costs more than the sum
         return _log_sum_of_rest_at_any_scale(scores, left_out)
-    counts = scores.new_ones(scores.shape[-1])
-    counts[left_out] = 0.0
+    counts = [1.0] * scores.shape[-1]
+    for column in left_out:
+        counts[column] = 0.0
     # Attention scores are seldom beyond what exp can take, so the maximum need not be found and subtracted first. A
     # column left out that overflows makes nan of its row, which fails the test as well.
-    sums = (scores.exp() @ counts).log_()
-    plain = sums.abs() < _PLAIN
-    return sums if bool(plain.all()) else torch.where(plain, sums, _log_sum_of_rest_at_any_scale(scores, left_out))
+    sums = (scores.exp() @ scores.new_tensor(counts)).log_()
+    least, most = sums.aminmax()
+    if -_PLAIN < least and most < _PLAIN:
+        return sums
+    return torch.where(sums.abs() < _PLAIN, sums, _log_sum_of_rest_at_any_scale(scores, left_out))
 
 
 def _log_sum_of_rest_at_any_scale(scores: Tensor, left_out: list[int]) -> Tensor:
@@ -151,10 +157,8 @@ def descend(base: Tensor, start: Tensor, bumps: Bumps, aim: Aim, iterations: int
         pull=2.0 / targets / push,
         shrink=1.0 - rate * 2.0 * aim.size_weight / (count * targets),
         step=rate * push,
+        share_weight=aim.share_weight,
+        size_weight=aim.size_weight,
     )
     trace = run(base, start, bumps.matrix, bumps.transposed, course)
-    losses = (trace.quantiles - aim.peak).square_()
-    losses.add_((trace.means - aim.share(targets)).square_(), alpha=aim.share_weight)
-    losses.add_(trace.weights.square().mean(dim=-1), alpha=aim.size_weight)
-    by_target = (targets, rows)
-    return Descent(trace.weights.unflatten(1, by_target), losses.unflatten(1, by_target).mean(dim=1), bumps)
+    return Descent(trace.weights, trace.losses, bumps)

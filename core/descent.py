@@ -106,8 +106,8 @@ def run_in_numpy(base: Tensor, start: Tensor, matrix: Tensor, transposed: Tensor
     logits, bumps = base.reshape(n, pixels).numpy(), matrix.numpy()
     number = logits.dtype.type  # NumPy would widen single precision by a Python float in an array
     from_pixels = transposed.numpy() * number(course.step)
-    peak, share, shrink = (np.array(x, number) for x in (course.peak, course.share, course.shrink))
-    one, least, most = (np.array(x, number) for x in (1.0, -_CERTAIN, _CERTAIN))
+    constants = (course.peak, course.share, course.shrink, -_CERTAIN, _CERTAIN)
+    peak, share, shrink, least, most = (np.array(x, number) for x in constants)
     # The largest value has no neighbour beyond it.
     neighbours = slice(course.lower, course.upper + 1)
     between = np.array([1.0 - course.fraction, course.fraction][: course.upper - course.lower + 1], number)
@@ -117,7 +117,7 @@ def run_in_numpy(base: Tensor, start: Tensor, matrix: Tensor, transposed: Tensor
     quantiles, means = np.empty((2, course.iterations, n), number)
     weights[0] = start.reshape(n, count).numpy()
     # All room that an iteration needs, and all views of it, so that the loop only calculates.
-    p, g, ordered, part = (np.empty_like(logits) for _ in range(4))
+    p, g, ordered, part = np.empty((4, n, pixels), number)
     p3, g3, part3 = (x.reshape(targets, rows, pixels) for x in (p, g, part))
     total, change = np.empty((rows, pixels), number), np.empty((n, count), number)
     values = ordered[:, neighbours]
@@ -132,8 +132,7 @@ def run_in_numpy(base: Tensor, start: Tensor, matrix: Tensor, transposed: Tensor
         np.add(p, logits, out=p)
         p.clip(least, most, out=p)
         np.exp(p, out=p)
-        _add_up(p3, total)
-        np.add(total, one, out=total)
+        np.add.reduce(p3, axis=0, out=total, initial=1.0)
         np.reciprocal(total, out=total)  # dividing by an array that is repeated takes NumPy three times as long
         np.multiply(p3, total, out=p3)
         np.copyto(ordered, p)
@@ -152,7 +151,7 @@ def run_in_numpy(base: Tensor, start: Tensor, matrix: Tensor, transposed: Tensor
         places = there.argmax(axis=2)
         places += first
         np.add.at(g_flat, places, push)
-        _add_up(g3, total)
+        np.add.reduce(g3, axis=0, out=total)
         np.multiply(p3, total, out=part3)
         np.subtract(g, part, out=g)
         np.dot(g, from_pixels, out=change)
@@ -162,10 +161,3 @@ def run_in_numpy(base: Tensor, start: Tensor, matrix: Tensor, transposed: Tensor
     each = course.loss(quantiles, means, np.einsum("inc,inc->in", weights, weights) / count)
     losses = np.fmin(each.reshape(-1, targets, rows).mean(axis=1), np.inf)  # fmin prefers whatever is a number
     return Trace(torch.from_numpy(weights.reshape(-1, targets, rows, count)), torch.from_numpy(losses))
-
-
-def _add_up(parts: np.ndarray, out: np.ndarray) -> None:
-    """The sum over the first axis. For a few targets np.add is quicker than np.add.reduce."""
-    np.add(parts[0], parts[1], out=out) if len(parts) > 1 else np.copyto(out, parts[0])
-    for part in parts[2:]:
-        np.add(out, part, out=out)

@@ -19,6 +19,11 @@ from .quantile import sorted_neighbours
 _CERTAIN = 60.0
 
 
+def quick(tensor: Tensor) -> Tensor | np.ndarray:
+    """The tensor as an array of the library that is quicker at small ones on its device."""
+    return tensor.numpy() if tensor.device.type == "cpu" else tensor
+
+
 @dataclass(frozen=True)
 class Course:
     """The constants of a descent.

@@ -13,7 +13,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from .descent import Course, run
+from .descent import Course, quick, run
 from .quantile import quantile_rank
 
 # Bumps are cut off where they are far below the last digit of the sum (also for the denormal numbers' sake).
@@ -86,16 +86,18 @@ class Descent:
 
     def best(self, images: int) -> Tensor:
         """Index of each image's iteration of lowest mean loss over its rows, the first of equals: [images]."""
-        return self.losses.unflatten(1, (images, -1)).mean(dim=2).argmin(dim=0)
+        losses = quick(self.losses)
+        return torch.as_tensor(losses.reshape(len(losses), images, -1).mean(2).argmin(0))
 
     def added(self, best: Tensor) -> Tensor:
         """The map to add of the iteration `best` [images], [T, rows, pixels]; 0 where a loss is infinite."""
-        rows = self.losses.shape[1]
-        # Gathered by row: [1, T, rows, 1] for the weights, [1, rows] for the losses.
-        iteration = best[:, None].expand(-1, rows // best.shape[0]).reshape(1, 1, rows, 1)
-        kept = self.weights.gather(0, iteration.expand(1, *self.weights.shape[1:]))[0]  # [T, rows, centres]
-        hopeless = self.losses.gather(0, iteration.view(1, rows)).view(rows, 1) == torch.inf
-        return kept.masked_fill_(hopeless, 0.0) @ self.bumps.matrix
+        weights, losses, matrix, best = (quick(x) for x in (self.weights, self.losses, self.bumps.matrix, best))
+        iterations, targets, rows, count = weights.shape
+        each = list(range(len(best)))
+        kept = weights.reshape(iterations, targets, len(each), -1, count)[best, :, each]  # [images, T, heads, centres]
+        hopeless = losses.reshape(iterations, len(each), -1)[best, each] == torch.inf  # [images, heads]
+        kept.swapaxes(1, 2)[hopeless] = 0.0
+        return torch.as_tensor(kept.swapaxes(0, 1).reshape(targets, rows, count) @ matrix)
 
 
 def against_rest(scores: Tensor, groups: list[list[int]]) -> Tensor:

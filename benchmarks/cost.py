@@ -205,6 +205,7 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=PARTS, help="only these (all of it takes half an hour on a slow processor)")
     parser.add_argument("--size", type=int, default=512, help="picture side for the SD1.5 update, in pixels")
     parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=4, help="steps of the pictures with Attention Regulation, half of them edited")
     options = parser.parse_args()
     parts = options.parts or PARTS
     result: dict = {}
@@ -217,7 +218,7 @@ def main() -> None:
         model, (x, conditioning) = sd15(), latent_and_prompt(options.size)
     if "image" in parts:
         print(f"A picture with Attention Regulation on the SD1.5 architecture, {options.size} x {options.size}, float32:", flush=True)
-        result |= regulation.image_costs(model, conditioning, x, TARGETS, max(options.repeats, 3))
+        result |= regulation.image_costs(model, conditioning, x, TARGETS, max(options.repeats, 2), options.steps)
         print(f"  {result['regulation_image_ratio']:.3f} x plain, {result['regulation_layers']} layers edited in half of the steps (published 1.488 x)")
     if "update" in parts:
         print(f"One update on the SD1.5 architecture, {options.size} x {options.size}, float32, {torch.get_num_threads()} threads:", flush=True)

@@ -67,7 +67,7 @@ def layer_costs(targets: Targets, rounds: int = 15) -> dict:
     }
 
 
-def image_costs(model, conditioning: list, x: Tensor, targets: Targets, repeats: int, steps: int = 4) -> dict:
+def image_costs(model, conditioning: list, x: Tensor, targets: Targets, repeats: int, steps: int) -> dict:
     """A picture with guidance, half of its steps edited, over plain sampling: the smallest processor time of each, one thread."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -31,8 +31,9 @@ class GivenStart(AttentionRegulation):
 def layer_costs(targets: Targets, rounds: int = 15) -> dict:
     """One layer's edit, scores in and edited scores out: 16 x 16 pixels, 8 heads, 2 targets, 20 iterations, float32, one thread.
 
-    The speedup is the ratio of the smallest processor times over the rounds, each of which runs both on the same scores;
-    beside it the median of the rounds' own ratios. Time by the clock would tell more of what else the machine does.
+    The speedup is the ratio of the smallest processor times over the rounds, each of which runs both on the same
+    scores; beside it the median of the rounds' own ratios. Time by the clock would tell more of what else the machine
+    does.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -7,11 +7,12 @@ Random weights, float32, one thread, processor time. Two measurements:
 1. Cost, at SDXL's real width and a picture of 1024 x 1024: the time of one edit over that of the transformer block it
    happens in, both rows of a guided call. The sixty such blocks of SDXL taken for the whole network (they are most of
    it), that gives a guided call's time over plain: an upper bound.
-2. Effect, on the whole network with SDXL's wiring and a fifth of its width, a picture of 512 x 512: the targets' share of
-   the attention in the edited layers and in all layers at 1/4, and how far the outputs of their blocks and of the network move.
+2. Effect, on the whole network with SDXL's wiring and a fifth of its width, a picture of 512 x 512: the targets' share
+   of the attention in the edited layers and in all layers at 1/4, and how far the outputs of their blocks and of the
+   network move.
 
-Random weights have no layer that places the objects and none that paints the details. So this says what a choice costs and how
-much it moves, not which choice makes the better picture.
+Random weights have no layer that places the objects and none that paints the details. So this says what a choice costs
+and how much it moves, not which choice makes the better picture.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from dataclasses import replace
 
 from cost import TARGETS
 
@@ -28,7 +30,7 @@ import comfy.supported_models  # noqa: E402
 import torch  # noqa: E402
 from comfy.ldm.modules.attention import BasicTransformerBlock, SpatialTransformer  # noqa: E402
 from prompt_fidelity.core.editing import ScoreEditor  # noqa: E402
-from prompt_fidelity.core.methods.attention_regulation import AttentionRegulation, AttentionRegulationSettings  # noqa: E402
+from prompt_fidelity.core.methods import AttentionRegulation  # noqa: E402
 from prompt_fidelity.core.resolution import LAYERS, chosen_layers  # noqa: E402
 from prompt_fidelity.host.assemble import assemble_model  # noqa: E402
 from prompt_fidelity.host.edits import EditChain, LayerEdit  # noqa: E402
@@ -48,8 +50,9 @@ class NarrowSDXL(comfy.supported_models.SDXL):
     unet_config = {
         "image_size": 32, "in_channels": 4, "out_channels": 4, "model_channels": 64, "channel_mult": [1, 2, 4],
         "num_res_blocks": [2, 2, 2], "transformer_depth": [0, 0, 2, 2, DEPTH, DEPTH], "transformer_depth_middle": DEPTH,
-        "transformer_depth_output": [0, 0, 0, 2, 2, 2, DEPTH, DEPTH, DEPTH], "context_dim": CONTEXT, "use_linear_in_transformer": True,
-        "use_spatial_transformer": True, "use_temporal_attention": False, "legacy": False, "adm_in_channels": 2816, "num_classes": "sequential",
+        "transformer_depth_output": [0, 0, 0, 2, 2, 2, DEPTH, DEPTH, DEPTH], "context_dim": CONTEXT,
+        "use_linear_in_transformer": True, "use_spatial_transformer": True, "use_temporal_attention": False,
+        "legacy": False, "adm_in_channels": 2816, "num_classes": "sequential",
     }  # fmt: skip
 
 
@@ -66,7 +69,7 @@ def randn(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def regulation(layers: str) -> AttentionRegulation:
-    return AttentionRegulation(AttentionRegulationSettings(layers=layers, resolution="1/4"))
+    return AttentionRegulation(replace(AttentionRegulation.PRESETS["default"], layers=layers, resolution="1/4"))
 
 
 def fastest(run, repeats: int) -> float:
@@ -80,8 +83,9 @@ def fastest(run, repeats: int) -> float:
 
 
 def block_costs(repeats: int) -> tuple[float, float]:
-    """Seconds of one plain transformer block at 1/4 for both rows of a guided call, and of the edit of its cross-attention."""
-    block = BasicTransformerBlock(WIDTH, HEADS, WIDTH // HEADS, context_dim=CONTEXT, dtype=torch.float32, operations=comfy.ops.disable_weight_init)
+    """Seconds of one plain transformer block at 1/4 for both rows of a guided call, and of its cross-attention's edit."""
+    kind = {"context_dim": CONTEXT, "dtype": torch.float32, "operations": comfy.ops.disable_weight_init}
+    block = BasicTransformerBlock(WIDTH, HEADS, WIDTH // HEADS, **kind)
     block.load_state_dict(random_weights(block, 0))
     hidden, context = randn(2, SIDE * SIDE, WIDTH), randn(2, 77, CONTEXT, seed=1)
     q, k, v = randn(2, SIDE * SIDE, WIDTH), randn(2, 77, WIDTH, seed=1), randn(2, 77, WIDTH, seed=2)
@@ -95,11 +99,13 @@ def block_costs(repeats: int) -> tuple[float, float]:
     site, editor, chain = Site("input", 7, 0), ScoreEditor(regulation("first"), TARGETS), EditChain()
     chain.edits.append(LayerEdit(editor, ConditionalRow(), frozenset({site})))
     editor.begin(0, 0.0)
-    options = {"activations_shape": [2, WIDTH, SIDE, SIDE], "block": ("input", 7), "block_index": 0, "uuids": ["negative", "positive"]}
+    options = {"activations_shape": [2, WIDTH, SIDE, SIDE], "block": ("input", 7), "block_index": 0}
+    options["uuids"] = ["negative", "positive"]
     out = torch.zeros_like(q)
     with torch.inference_mode():
         block(hidden, context)
-        return fastest(lambda: block(hidden, context), repeats), fastest(lambda: chain.applied(out, q, k, v, HEADS, options), 3 * repeats)
+        plain = fastest(lambda: block(hidden, context), repeats)
+        return plain, fastest(lambda: chain.applied(out, q, k, v, HEADS, options), 3 * repeats)
 
 
 class BlockOutputs:
@@ -107,8 +113,13 @@ class BlockOutputs:
 
     def __init__(self, diffusion_model: torch.nn.Module) -> None:
         self.added: dict[str, torch.Tensor] = {}
-        deep = [(name, m) for name, m in diffusion_model.named_modules() if isinstance(m, SpatialTransformer) and len(m.transformer_blocks) == DEPTH]
-        self.handles = [m.register_forward_hook(self._note(name)) for name, m in deep if not name.startswith("middle")]
+        self.handles = [
+            module.register_forward_hook(self._note(name))
+            for name, module in diffusion_model.named_modules()
+            if isinstance(module, SpatialTransformer)
+            and len(module.transformer_blocks) == DEPTH
+            and not name.startswith("middle")
+        ]
 
     def _note(self, name: str):
         def note(module, args, out) -> None:
@@ -122,7 +133,7 @@ class BlockOutputs:
 
 
 def effects() -> dict[str, dict[str, float]]:
-    """For each choice: the targets' share of the attention, and how far the outputs move, in the first call of a picture."""
+    """For each choice: the targets' share of the attention, and how far the outputs move, in a picture's first call."""
     model = narrow_sdxl()
     levels = list(cross_attention_sites(model.model.diffusion_model).values())
     assert levels.count(4) == BLOCKS * DEPTH, "this is not SDXL's wiring"
@@ -133,7 +144,9 @@ def effects() -> dict[str, dict[str, float]]:
     def first_call(which) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """One step without guidance: the picture and what the blocks added."""
         with torch.inference_mode():
-            drawn = comfy.sample.sample(which, x, 1, 1.0, "euler", "normal", conditioning, conditioning, torch.zeros_like(x), seed=0, disable_pbar=True)
+            drawn = comfy.sample.sample(
+                which, x, 1, 1.0, "euler", "normal", conditioning, conditioning, torch.zeros_like(x), seed=0, disable_pbar=True
+            )  # fmt: skip
         return drawn, dict(outputs.added)
 
     def moved(after: torch.Tensor, before: torch.Tensor) -> float:
@@ -166,16 +179,18 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     block, edit = block_costs(options.repeats)
-    print(f"One edit takes {1e3 * edit:.0f} ms, the transformer block around it {block:.2f} s ({edit / block:.1%}), both rows of a guided call at 1024 x 1024.")
+    print("One edited layer and the transformer block around it, both rows of a guided call at 1024 x 1024:")
+    print(f"  edit {1e3 * edit:.0f} ms, block {block:.2f} s ({edit / block:.1%})")
     result = {"edit_seconds": edit, "block_seconds": block, "choices": effects()}
     whole = (BLOCKS + 1) * DEPTH * block
-    print("layers   edited   call over plain   share before   in edited layers   in all at 1/4   blocks moved   output moved")
+    print("layers   edited   call over plain   share before   in edited   in all at 1/4   blocks moved   output moved")
     for layers, found in result["choices"].items():
         assert found["layers"] == BLOCKS * len(chosen_layers(layers, DEPTH))
         found["call_over_plain_at_most"] = 1 + found["layers"] * edit / whole
         print(
-            f"{layers:8} {found['layers']:6} {found['call_over_plain_at_most']:17.3f} {found['share_before']:14.3f} {found['share_edited']:18.3f} "
-            f"{found['share_all']:15.3f} {found['blocks_moved']:14.3f} {found['output_moved']:14.3f}"
+            f"{layers:8} {found['layers']:6} {found['call_over_plain_at_most']:17.3f} {found['share_before']:14.3f} "
+            f"{found['share_edited']:11.3f} {found['share_all']:15.3f} {found['blocks_moved']:14.3f} "
+            f"{found['output_moved']:14.3f}"
         )
     if options.json:
         print(json.dumps(result))

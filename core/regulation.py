@@ -75,9 +75,9 @@ class Aim:
 
 @dataclass(frozen=True)
 class Descent:
-    """Every iteration of a descent, before its update: `weights` [iterations, T, rows, centres], `losses` [iterations, rows].
+    """Every iteration of a descent, before its update.
 
-    A loss that is not a number counts as infinite.
+    `weights` [iterations, T, rows, centres], `losses` [iterations, rows]; a loss that is not a number counts as infinite.
     """
 
     weights: Tensor

@@ -1,4 +1,4 @@
-"""What a score edit keeps in memory: scores are written out in the layers at work alone, and between steps stay small maps."""
+"""What a score edit keeps in memory: scores are written out in the layers at work alone, and only small maps stay."""
 
 from collections import Counter
 
@@ -17,7 +17,7 @@ REGULATION = "attention_regulation"
 
 
 class WrittenScores(TorchDispatchMode):
-    """Notes every new tensor of at least the size of one row's scores [heads, pixels, tokens] in the cross-attention at work.
+    """Notes every new tensor of the size of one row's scores [heads, pixels, tokens] or larger in the layer at work.
 
     `made` counts them by layer, `largest` is the greatest size in rows, and `left` the most that a layer left behind.
     """
@@ -92,7 +92,8 @@ def with_fused_attention(family: str):
 @pytest.mark.parametrize("family", ["sd1", "sdxl"])
 def test_scores_are_written_out_in_the_layers_at_work_only(family):
     """Of the edited rows alone; a layer that is recorded but not edited writes its maps out once, all others nothing."""
-    controlled, record = patched(family, REGULATION, model=with_fused_attention(family), settings={"resolution": "1/4"})
+    settings = {"resolution": "1/4"}
+    controlled, record = patched(family, REGULATION, model=with_fused_attention(family), settings=settings)
     network = controlled.model.diffusion_model
     sites = cross_attention_sites(network)
     edited = edited_sites(sites, 4, "first")
@@ -116,7 +117,7 @@ def test_scores_are_written_out_in_the_layers_at_work_only(family):
 
 @pytest.mark.parametrize("sampler", ["euler", "heun"])
 def test_between_the_steps_only_the_last_maps_are_kept(sampler, monkeypatch):
-    """One map for each target, head and pixel of the layer, of this step and of the one before, which a second call needs."""
+    """Of each layer the maps of this step and of the one before, which a second call in the step needs."""
     editors, sizes = set(), []
     real = ScoreEditor.edit
 

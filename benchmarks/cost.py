@@ -205,7 +205,7 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=PARTS, help="only these (all of it takes half an hour on a slow processor)")
     parser.add_argument("--size", type=int, default=512, help="picture side for the SD1.5 update, in pixels")
     parser.add_argument("--repeats", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=4, help="of a picture with Attention Regulation, half of them edited")
+    parser.add_argument("--steps", type=int, default=4, help="of a regulated picture, half of them edited")
     options = parser.parse_args()
     parts = options.parts or PARTS
     result: dict = {}

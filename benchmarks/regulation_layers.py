@@ -83,7 +83,7 @@ def fastest(run, repeats: int) -> float:
 
 
 def block_costs(repeats: int) -> tuple[float, float]:
-    """Seconds of one plain transformer block at 1/4 for both rows of a guided call, and of its cross-attention's edit."""
+    """Seconds of one plain transformer block at 1/4 for both rows of a guided call, and of its layer's edit."""
     kind = {"context_dim": CONTEXT, "dtype": torch.float32, "operations": comfy.ops.disable_weight_init}
     block = BasicTransformerBlock(WIDTH, HEADS, WIDTH // HEADS, **kind)
     block.load_state_dict(random_weights(block, 0))
@@ -144,8 +144,9 @@ def effects() -> dict[str, dict[str, float]]:
     def first_call(which) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """One step without guidance: the picture and what the blocks added."""
         with torch.inference_mode():
+            start = torch.zeros_like(x)
             drawn = comfy.sample.sample(
-                which, x, 1, 1.0, "euler", "normal", conditioning, conditioning, torch.zeros_like(x), seed=0, disable_pbar=True
+                which, x, 1, 1.0, "euler", "normal", conditioning, conditioning, start, seed=0, disable_pbar=True
             )  # fmt: skip
         return drawn, dict(outputs.added)
 

@@ -77,7 +77,7 @@ class Aim:
 class Descent:
     """Every iteration of a descent, before its update.
 
-    `weights` [iterations, T, rows, centres], `losses` [iterations, rows]; a loss that is not a number counts as infinite.
+    `weights` [iterations, T, rows, centres], `losses` [iterations, rows]. What is not a number counts as infinite.
     """
 
     weights: Tensor

@@ -91,7 +91,7 @@ def with_fused_attention(family: str):
 
 @pytest.mark.parametrize("family", ["sd1", "sdxl"])
 def test_scores_are_written_out_in_the_layers_at_work_only(family):
-    """Of the edited rows alone; a layer that is recorded but not edited writes its maps out once, all others nothing."""
+    """Of the edited rows alone; a layer that is recorded but not edited writes its maps out once, all others none."""
     settings = {"resolution": "1/4"}
     controlled, record = patched(family, REGULATION, model=with_fused_attention(family), settings=settings)
     network = controlled.model.diffusion_model

@@ -12,7 +12,7 @@ SMOOTHING_SIGMA = 0.5
 
 def wide(x: Tensor) -> Tensor:
     """`x` in the precision of scores, losses and updates: float32, or float64 if it is that already."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
+    return x if x.dtype in (torch.float32, torch.float64) else x.float()
 
 
 def scores(q: Tensor, k: Tensor, scale: float | None = None, mask: Tensor | None = None) -> Tensor:

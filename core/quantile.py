@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 from torch import Tensor
 
 
+@lru_cache(maxsize=64)
 def quantile_rank(quantile: float, count: int, dtype: torch.dtype = torch.float32) -> tuple[int, float]:
     """(lower, fraction): the quantile of `count` values lies `fraction` of the way from sorted value lower to lower + 1.
 

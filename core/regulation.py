@@ -13,11 +13,13 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from .descent import Course, run
+from .descent import Course, quick, run
 from .quantile import quantile_rank
 
 # Bumps are cut off where they are far below the last digit of the sum (also for the denormal numbers' sake).
 _BUMP_FLOOR = 1e-12
+# A sum of exponentials whose logarithm is no farther from 0 than this has lost nothing to overflow or underflow.
+_PLAIN = 57.0
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,10 @@ class Aim:
 
 @dataclass(frozen=True)
 class Descent:
-    """Every iteration of a descent, before its update: `weights` [iterations, T, rows, centres], `losses` [iterations, rows]."""
+    """Every iteration of a descent, before its update.
+
+    `weights` [iterations, T, rows, centres], `losses` [iterations, rows]. What is not a number counts as infinite.
+    """
 
     weights: Tensor
     losses: Tensor
@@ -81,17 +86,18 @@ class Descent:
 
     def best(self, images: int) -> Tensor:
         """Index of each image's iteration of lowest mean loss over its rows, the first of equals: [images]."""
-        mean = self.losses.unflatten(1, (images, -1)).mean(dim=2)
-        return mean.nan_to_num(nan=torch.inf).argmin(dim=0)
+        losses = quick(self.losses)
+        return torch.as_tensor(losses.reshape(len(losses), images, -1).mean(2).argmin(0))
 
     def added(self, best: Tensor) -> Tensor:
-        """The map to add of the iteration `best` [images], [T, rows, pixels]; 0 where a loss is not a finite number."""
-        rows = self.losses.shape[1]
-        iteration = best.repeat_interleave(rows // best.shape[0])  # [rows]
-        at = torch.arange(rows, device=best.device)
-        kept = self.weights[iteration, :, at]  # [rows, T, centres]
-        kept = torch.where(self.losses[iteration, at].isfinite()[:, None, None], kept, 0.0)
-        return (kept @ self.bumps.matrix).transpose(0, 1)
+        """The map to add of the iteration `best` [images], [T, rows, pixels]; 0 where a loss is infinite."""
+        weights, losses, matrix, best = (quick(x) for x in (self.weights, self.losses, self.bumps.matrix, best))
+        iterations, targets, rows, count = weights.shape
+        each = list(range(len(best)))
+        kept = weights.reshape(iterations, targets, len(each), -1, count)[best, :, each]  # [images, T, heads, centres]
+        hopeless = losses.reshape(iterations, len(each), -1)[best, each] == torch.inf  # [images, heads]
+        kept.swapaxes(1, 2)[hopeless] = 0.0
+        return torch.as_tensor(kept.swapaxes(0, 1).reshape(targets, rows, count) @ matrix)
 
 
 def against_rest(scores: Tensor, groups: list[list[int]]) -> Tensor:
@@ -100,12 +106,33 @@ def against_rest(scores: Tensor, groups: list[list[int]]) -> Tensor:
     `groups` are the targets' token positions. A target of several tokens counts as one whose probability is their sum:
     what is added to all of its tokens alike adds to their log-sum-exp.
     """
-    positions = torch.tensor([p for group in groups for p in group], device=scores.device)
-    rest = scores.index_fill(-1, positions, -torch.inf)
-    top = rest.amax(dim=-1, keepdim=True)
-    others = rest.sub_(top).exp_().sum(dim=-1).log_().add_(top.squeeze(-1))  # [..., pixels]
-    own = [scores[..., group[0]] if len(group) == 1 else scores[..., group].logsumexp(dim=-1) for group in groups]
-    return torch.stack([one - others for one in own]).flatten(1, -2)
+    others = log_sum_of_rest(scores, [p for group in groups for p in group])  # [..., pixels]
+    base = others.new_empty(len(groups), *others.shape)
+    for one, group in zip(base, groups, strict=True):
+        own = scores[..., group[0]] if len(group) == 1 else scores[..., group].logsumexp(dim=-1)
+        torch.sub(own, others, out=one)
+    return base.flatten(1, -2)
+
+
+def log_sum_of_rest(scores: Tensor, left_out: list[int]) -> Tensor:
+    """log Σ exp over all columns but those `left_out`: [..., tokens] → [...]."""
+    if scores.device.type != "cpu":  # where asking whether all is well costs more than the sum
+        return _log_sum_of_rest_at_any_scale(scores, left_out)
+    counts = [1.0] * scores.shape[-1]
+    for column in left_out:
+        counts[column] = 0.0
+    # Attention scores are seldom beyond what exp can take, so the maximum need not be found and subtracted first. A
+    # column left out that overflows makes nan of its row, which fails the test as well.
+    sums = (scores.exp() @ scores.new_tensor(counts)).log_()
+    least, most = sums.aminmax()
+    if -_PLAIN < least and most < _PLAIN:
+        return sums
+    return torch.where(sums.abs() < _PLAIN, sums, _log_sum_of_rest_at_any_scale(scores, left_out))
+
+
+def _log_sum_of_rest_at_any_scale(scores: Tensor, left_out: list[int]) -> Tensor:
+    columns = torch.tensor(left_out, device=scores.device)
+    return scores.index_fill(-1, columns, -torch.inf).logsumexp(dim=-1)
 
 
 def descend(base: Tensor, start: Tensor, bumps: Bumps, aim: Aim, iterations: int, rate: float) -> Descent:
@@ -132,9 +159,8 @@ def descend(base: Tensor, start: Tensor, bumps: Bumps, aim: Aim, iterations: int
         pull=2.0 / targets / push,
         shrink=1.0 - rate * 2.0 * aim.size_weight / (count * targets),
         step=rate * push,
+        share_weight=aim.share_weight,
+        size_weight=aim.size_weight,
     )
     trace = run(base, start, bumps.matrix, bumps.transposed, course)
-    weights = trace.weights.unflatten(1, (targets, rows))
-    terms = (trace.quantiles - aim.peak).square() + aim.share_weight * (trace.means - aim.share(targets)).square()
-    losses = terms.unflatten(1, (targets, rows)).mean(dim=1) + aim.size_weight * weights.square().mean(dim=(1, 3))
-    return Descent(weights, losses, bumps)
+    return Descent(trace.weights, trace.losses, bumps)

@@ -147,7 +147,7 @@ class AttentionRegulation(ScoreEdit):
         edited = scores.clone()
         for positions, map_ in zip(self.groups(targets), self.change(scores, targets, site), strict=True):
             for position in positions:
-                edited[..., position] += strength * map_
+                edited[..., position].add_(map_, alpha=strength)
         # The published code rounds even float32 scores, all columns of the conditional rows.
         return edited.half().to(scores.dtype) if self.settings.published_flaws else edited
 
@@ -160,7 +160,7 @@ class AttentionRegulation(ScoreEdit):
         earlier = self._earlier(site, descent, added)
         site.memory.setdefault(site.step, added)
         fade = s.fade ** (_PUBLISHED_STEPS * site.progress)
-        return (fade * (s.blend * earlier + (1 - s.blend) * added)).unflatten(1, (images, heads))
+        return torch.lerp(added, earlier, s.blend).mul_(fade).unflatten(1, (images, heads))
 
     def descent(self, scores: Tensor, targets: Targets, site: EditSite) -> Descent:
         """All iterations for these scores, before any of them is applied."""

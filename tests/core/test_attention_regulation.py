@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from prompt_fidelity.core import descent
+from prompt_fidelity.core import descent, regulation
 from prompt_fidelity.core.editing import NO_LAYER, NOT_FINITE, ScoreEditor
 from prompt_fidelity.core.methods.attention_regulation import (
     AttentionRegulation,
@@ -17,7 +17,7 @@ from prompt_fidelity.core.methods.base import EditSite
 from prompt_fidelity.core.plot import loss_plot
 from prompt_fidelity.core.quantile import quantile_rank, sorted_neighbours
 from prompt_fidelity.core.record import Record
-from prompt_fidelity.core.regulation import Aim, Bumps, against_rest, descend
+from prompt_fidelity.core.regulation import Aim, Bumps, against_rest, descend, log_sum_of_rest
 from prompt_fidelity.core.report import headline, report
 from prompt_fidelity.core.resolution import chosen_layers
 from prompt_fidelity.core.targets import Attribute, Target
@@ -95,6 +95,44 @@ def test_the_loop_for_the_cpu_is_that_for_any_device(monkeypatch, dtype, h, w, c
     tolerance = 1e-3 if dtype == torch.float32 else 1e-9
     torch.testing.assert_close(ours.losses, other.losses, rtol=tolerance, atol=tolerance)
     torch.testing.assert_close(ours.weights, other.weights, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("images", [1, 3])
+def test_the_best_is_found_alike_in_either_library(monkeypatch, images):
+    bumps, base = Bumps.on(16, 16), against_rest(scores_of(images), [[3], [7]])
+    base[0, -1] = torch.nan  # the last image's last head is left alone
+    descent = descend(base, torch.full((2, 2 * images, bumps.count), 0.5), bumps, Aim(), 20, 100.0)
+    best = descent.best(images)
+    added = descent.added(best)
+    assert added.shape == base.shape and (added[:, -1] == 0).all() and (added[:, 0] != 0).any()
+    monkeypatch.setattr(regulation, "quick", lambda tensor: tensor)
+    assert torch.equal(descent.best(images), best)
+    torch.testing.assert_close(descent.added(best), added)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("value", [0.0, -200.0, 200.0, 3000.0, -torch.inf])
+@pytest.mark.parametrize("where", ["targets", "others", "all"])
+def test_the_rest_is_summed_at_any_scale(dtype, value, where):
+    """Also where exp over- or underflows, and where the targets leave next to nothing for the others."""
+    if value == -torch.inf and where != "targets":
+        pytest.skip("no token is left")
+    scores, others = scores_of(2, dtype=dtype), [c for c in range(77) if c not in (3, 7)]
+    columns = {"targets": [3, 7], "others": others, "all": list(range(77))}[where]
+    plain = scores[..., others].logsumexp(dim=-1)
+    torch.testing.assert_close(log_sum_of_rest(scores, [3, 7]), plain, rtol=1e-6, atol=1e-6)
+    scores[0, 0, :5][:, columns] += value  # of five pixels of one image; the rest must not notice
+    sums = log_sum_of_rest(scores, [3, 7])
+    torch.testing.assert_close(sums, scores[..., others].logsumexp(dim=-1), rtol=1e-6, atol=1e-6)
+    assert torch.equal(sums[1], log_sum_of_rest(scores_of(2, dtype=dtype), [3, 7])[1])
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_descent_that_overflows_changes_nothing_and_is_silent():
+    base, bumps = against_rest(scores_of(), [[3], [7]]), Bumps.on(16, 16)
+    descent = descend(base, torch.full((2, 2, bumps.count), 0.5), bumps, Aim(size_weight=1e6), 20, 1000.0)
+    assert descent.losses[-1].isinf().all() and not descent.losses.isnan().any()
+    assert descent.added(descent.best(1)).isfinite().all()
 
 
 @pytest.mark.parametrize(("size", "centres"), [((16, 16), 49), ((32, 32), 49), ((24, 24), 121), ((16, 24), 77), ((8, 8), 9), ((2, 1), 1)])

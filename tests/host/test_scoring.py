@@ -209,7 +209,7 @@ def test_the_benchmarks_judge_is_the_same_scorer():
 def test_the_demo_clip_is_small_and_says_how_it_was_made():
     assert demo_clip.WEIGHTS.stat().st_size < 3_000_000
     card = demo_clip.WEIGHTS.with_suffix(".json").read_text()
-    assert all(word in card for word in ('"seed"', "near_misses_beaten", "trained_pictures"))
+    assert all(word in card for word in ('"seed"', "beats_swapped", "trained_pictures"))
     with pytest.raises(HostError, match="weights are missing"):
         demo_clip.load_demo_clip(Path("nowhere.safetensors"))
 

@@ -280,7 +280,7 @@ def optimised() -> Recipe:
 
 COMPARED = ("t_sam", "attend_and_excite", "syngen", "attention_regulation")
 COMPARED_BATCH = 4
-ROW = 430  # pixels from one method's row to the next
+ROW = 490  # pixels from one method's row to the next
 COMPARE_NOTE = """## Which method helps with this prompt?
 
 Every row draws the same {batch} pictures from the same seed: plainly, and with each method. *Score Fidelity* says how well they fit the prompt: CLIP's similarity with the whole prompt, and with the object that fits worst, as means over the row. **Higher is better; only rows of the same prompt can be compared.**

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ..errors import MethodError
 from ..targets import Targets
 from .base import DEMO_PRESET, Method, Part, Situation
+from .combined import CombinedMethods
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,10 @@ class Facts:
 
 @dataclass(frozen=True)
 class Rule:
-    """Where `fits` holds, the first of `choices` that the pack has is taken; `because` completes "… because …"."""
+    """Where `fits` holds, the first of `choices` that the pack has is taken; `because` completes "… because …".
+
+    "a+b" is both methods at once.
+    """
 
     fits: Callable[[Facts], bool]
     choices: tuple[str, ...]
@@ -34,7 +38,7 @@ class Rule:
 RULES = (
     Rule(
         lambda f: f.layout and f.objects > 0,
-        ("space_time",),
+        ("space_time+attention_regulation", "space_time"),
         "a layout says where the objects go",
     ),
     Rule(
@@ -108,10 +112,11 @@ class Auto(Method):
         for rule in RULES:
             if not rule.fits(facts):
                 continue
-            for name in rule.choices:
-                if name in self.methods:
-                    chosen = self.methods[name]
-                    method = chosen(chosen.PRESETS.get(DEMO_PRESET) if situation.demo else None)
+            for choice in rule.choices:
+                names = choice.split("+")
+                if all(name in self.methods for name in names):
+                    methods = [self._with_default_settings(name, situation) for name in names]
+                    method = methods[0] if len(methods) == 1 else CombinedMethods([(each, 1.0) for each in methods])
                     return method, f"{method.title}, because {rule.because}."
             if not situation.gradients:
                 break
@@ -119,3 +124,7 @@ class Auto(Method):
             "No method can work with this model: its weights are streamed, and every method here needs gradients. "
             "Load it with Load Checkpoint, or start ComfyUI with --disable-dynamic-vram."
         )
+
+    def _with_default_settings(self, name: str, situation: Situation) -> Method:
+        chosen = self.methods[name]
+        return chosen(chosen.PRESETS.get(DEMO_PRESET) if situation.demo else None)

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from prompt_fidelity.core.methods import METHODS, MethodError
+from prompt_fidelity.core.methods import METHODS, LatentLoss, MethodError
 from prompt_fidelity.core.methods.auto import RULES, Auto
 from prompt_fidelity.core.methods.base import Situation
 from prompt_fidelity.core.methods.combined import CombinedMethods
@@ -53,14 +53,17 @@ def test_streamed_weights_choose_the_method_without_gradients():
 def test_a_layout_decides_where_there_is_a_method_for_it():
     drawn = Situation(layout=True)
     related = replace(make_targets(), relations=(Relation(0, "left of", 1),))
-    assert type(chosen(related, drawn, {**METHODS, "space_time": StandIn})[0]) is StandIn
+    assert [part.method.name for part in chosen(related, drawn)[0].parts] == ["space_time", "attention_regulation"]
+    alone = {"space_time": StandIn}
+    assert type(chosen(related, drawn, alone)[0]) is StandIn
     without = {name: method for name, method in METHODS.items() if name != "space_time"}
     assert "layout" not in chosen(related, drawn, without)[1]
 
 
 def test_a_layout_needs_no_gradients():
     method, reason = chosen(make_targets(), Situation(gradients=False, layout=True))
-    assert method.name == "space_time" and "layout" in reason
+    assert not any(isinstance(part.method, LatentLoss) for part in method.parts)
+    assert reason.startswith("Space-Time Attention + Attention Regulation") and "layout" in reason
 
 
 @pytest.mark.parametrize("objects", [OBJECTS, BARE, ()])
@@ -69,8 +72,8 @@ def test_the_demo_model_gets_its_own_preset(objects):
 
 
 def test_the_table_ends_with_a_rule_for_everything():
-    names = {name for rule in RULES for name in rule.choices}
-    assert names <= {*METHODS, "space_time"}
+    names = {name for rule in RULES for choice in rule.choices for name in choice.split("+")}
+    assert names <= {*METHODS}
     assert RULES[-1].fits(None)
 
 

@@ -114,7 +114,7 @@ TITLES = {
     LOSS: "Loss plot",
     "3": "Negative prompt",
 }
-OPTIMISED_GROUPS = (("CLIP, to score pictures", (0, 630, 350, 150), "#3f789e"), ("Find the weights", (840, 1000, 1360, 470), "#b58b2a"))
+OPTIMISED_GROUPS = (("CLIP, to score pictures", (0, 630, 350, 150), "#3f789e"), ("Find the weights", (840, 630, 370, 860), "#b58b2a"), ("What was found", (1220, 1000, 980, 490), "#88aa88"))
 OPTIMISED_TITLES = {**TITLES, SEARCH_PLOT: "Loss over the epochs", WEIGHTS: "Weights", SCORE: "Score Fidelity, {title}", SCORE_PLAIN: "Score Fidelity, plain"}
 LAYOUT_GROUP = ("Where the objects go", (360, 630, 460, 560), "#b58b2a")
 FIRST_VIEW = {"scale": 0.45, "offset": [580, 230]}  # the whole graph in a window of usual size, beside the sidebar
@@ -230,7 +230,7 @@ def graphs(options: argparse.Namespace) -> dict[str, tuple[dict, str, str]]:
         found[name] = graph(name, preset, options.seed), method.title, NOTE.format(title=method.title, idea=IDEA[name], preset=first)
     method = METHODS["space_time"]
     note = OPTIMISED_NOTE.format(preset=next(iter(method.PRESETS)))
-    found[OPTIMISED] = optimised_graph(options.optimised_seed), f"{method.title}, optimised", note
+    found[OPTIMISED] = optimised_graph(options.seed), f"{method.title}, optimised", note
     return found
 
 
@@ -238,7 +238,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=2, help="of the pictures: plainly, this one lacks an object")
     parser.add_argument("--screenshot", type=Path, help="also write a picture of the first graph, after it ran")
-    parser.add_argument("--optimised-seed", type=int, default=2, help="of the workflow that optimises the weights")
     parser.add_argument("--only", nargs="*", help="names of the workflows to write, instead of all")
     options = parser.parse_args()
 

@@ -158,7 +158,7 @@ class FidelityOptimiseSpaceTime(io.ComfyNode):
         report = learning.report(found.names)
         show_on_node(report, node)
         lines = {name: [epoch.parts[name] for epoch in learning.epochs] for name in learning.best.parts}
-        plot = epochs_plot(lines, "Space-Time Attention: 1 − CLIP similarity")
+        plot = epochs_plot(lines, "Space-Time Attention: 1 less CLIP's similarity")
         return io.NodeOutput(found, plot, learned_weights.to_text(found), ui=ui.PreviewText(report))
 
 

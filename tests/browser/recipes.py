@@ -264,7 +264,8 @@ def optimised() -> Recipe:
         groups=(
             *plain.groups,
             ("CLIP, to score pictures", (0, 610, 350, 170), BLUE),
-            ("Find the weights", (840, 1000, 1360, 470), GOLD),
+            ("Find the weights", (840, 630, 370, 860), GOLD),
+            ("What was found", (1220, 1000, 980, 490), GREEN),
         ),
         titles={
             **TITLES,

@@ -34,6 +34,8 @@ class Rule:
     because: str
 
 
+_BETTER = " and no layout is connected (with one from Predict Layout, Space-Time Attention did best in the benchmark)"
+
 # The order of choices follows the benchmark's table (benchmarks/fidelity.py), best first.
 RULES = (
     Rule(
@@ -49,12 +51,12 @@ RULES = (
     Rule(
         lambda f: f.objects >= 2 and f.attributes > 0,
         ("syngen", "t_sam", "attend_and_excite"),
-        "the prompt has several objects with attributes",
+        "the prompt has several objects with attributes" + _BETTER,
     ),
     Rule(
         lambda f: f.objects >= 2,
         ("attend_and_excite",),
-        "the prompt has several objects and no attributes",
+        "the prompt has several objects, no attributes" + _BETTER,
     ),
     Rule(
         lambda f: f.objects == 1 and f.attributes > 0,

@@ -57,7 +57,7 @@ def test_a_layout_decides_where_there_is_a_method_for_it():
     alone = {"space_time": StandIn}
     assert type(chosen(related, drawn, alone)[0]) is StandIn
     without = {name: method for name, method in METHODS.items() if name != "space_time"}
-    assert "layout" not in chosen(related, drawn, without)[1]
+    assert "a layout says" not in chosen(related, drawn, without)[1]
 
 
 def test_a_layout_needs_no_gradients():
@@ -87,6 +87,6 @@ def test_the_report_says_what_was_chosen_and_why():
     targets, record = make_targets(), Record()
     method, reason = chosen(targets)
     record.begin(method, targets, reason=reason)
-    assert f"Chosen by auto: {method.title}, because the prompt has several objects with attributes." in report(record)
+    assert f"Chosen by auto: {method.title}, because the prompt has several objects with attributes and no layout" in report(record)
     record.begin(method, targets)
     assert "Chosen by auto" not in report(record)

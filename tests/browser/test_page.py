@@ -10,7 +10,7 @@ from comfy_page import ComfyPage
 from live_server import Server, pack_name
 
 WORKFLOWS = sorted((Path(__file__).resolve().parents[2] / "workflows").glob("*.json"))
-TELLING = {"FidelityExtractTargets", "FidelityApply", "FidelityViewMaps"}  # nodes that report in words
+TELLING = {"FidelityExtractTargets", "FidelityApply", "FidelityViewMaps", "FidelityScore"}  # nodes that report in words
 
 # One graph that needs no file of ours: a wrong converter or page helper shows here.
 STOCK = {
@@ -81,10 +81,11 @@ def test_a_workflow_opens_and_runs(comfy: ComfyPage, server: Server, name: str):
 
     types = {node["class_type"] for node in prompt.values()}
     expected = {kind for kind in types & TELLING} | {"pictures"}
+    showing = "FidelityViewMaps" if "FidelityViewMaps" in types else "SaveImage"
     for _ in range(50):  # the page draws what the websocket brought a moment later
         texts, pictures = comfy.texts(), comfy.pictures()
         shown = {kind for kind, text in texts.items() if text} | (
-            {"pictures"} if pictures.get("FidelityViewMaps") else set()
+            {"pictures"} if pictures.get(showing) else set()
         )
         if expected <= shown:
             break

@@ -26,6 +26,7 @@ from PIL import Image, ImageOps  # noqa: E402
 from prompt_fidelity.core import render  # noqa: E402
 from prompt_fidelity.core.drawing import PAPER  # noqa: E402
 from prompt_fidelity.core.methods import METHODS  # noqa: E402
+from prompt_fidelity.core.methods.auto import Auto  # noqa: E402
 from prompt_fidelity.host.predictors import PREDICTORS  # noqa: E402
 from prompt_fidelity.nodes.apply import FidelityApply  # noqa: E402
 from prompt_fidelity.nodes.demo import FidelityLoadDemoCLIP, FidelityLoadDemoModel  # noqa: E402
@@ -77,8 +78,8 @@ def optimised(workflow: dict, method, model, positive, negative, targets, layout
 
 def thumbnail(workflow: dict) -> Image.Image:
     """Two pictures and two maps on one square sheet."""
-    name, preset = widgets(workflow, "FidelitySelectMethod")
-    method = METHODS[name](METHODS[name].PRESETS[preset])
+    name, *preset = widgets(workflow, "FidelitySelectMethod")
+    method = Auto(METHODS) if name == "auto" else METHODS[name](METHODS[name].PRESETS[preset[0]])
     model, clip, vae = FidelityLoadDemoModel.execute().args
     positive, targets, _ = FidelityExtractTargets.execute(clip, *widgets(workflow, "FidelityExtractTargets")).args
     negative = host.CLIPTextEncode().encode(clip, *widgets(workflow, "CLIPTextEncode"))[0]

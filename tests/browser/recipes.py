@@ -96,6 +96,11 @@ def demo_preset(method: str) -> str:
     return DEMO_PRESET if DEMO_PRESET in presets else next(iter(presets))
 
 
+def in_regions(method: str) -> bool:
+    """Whether the method takes a layout; "auto" makes use of one."""
+    return method == "auto" or issubclass(METHODS[method], OutputMix)
+
+
 def sampler(model: list, seed: int, **changes) -> dict:
     wires = {"positive": [TARGETS, 0], "negative": [NEGATIVE, 0], "latent_image": [EMPTY, 0]}
     return node("KSampler", model=model, **wires, seed=seed, denoise=1.0, **{**SAMPLING, **changes})
@@ -113,9 +118,10 @@ def beginning(batch: int = 1) -> dict:
 
 def with_and_without(name: str, method: str, seed: int, **changes) -> dict:
     """A picture drawn with the method and one without it; `changes` are those of the samplers."""
+    chosen = {"method": method} | ({"method.preset": demo_preset(method)} if method in METHODS else {})
     nodes = {
         **beginning(),
-        METHOD: node("FidelitySelectMethod", **{"method": method, "method.preset": demo_preset(method)}),
+        METHOD: node("FidelitySelectMethod", **chosen),
         APPLY: node("FidelityApply", model=[MODEL, 0], method=[METHOD, 0], targets=[TARGETS, 1], strength=1.0),
         WITH: sampler([APPLY, 0], seed, **changes),
         DECODED: node("VAEDecode", samples=[WITH, 0], vae=[MODEL, 2]),
@@ -126,7 +132,7 @@ def with_and_without(name: str, method: str, seed: int, **changes) -> dict:
         MAPS: node("FidelityViewMaps", record=[APPLY, 1], targets=[TARGETS, 1], image=[DECODED, 0]),
         LOSS: node("PreviewImage", images=[MAPS, 2]),
     }
-    if issubclass(METHODS[method], OutputMix):
+    if in_regions(method):
         settings = {each.name: each.default for each in fields(AttentionSettings)}
         predictor = {"predictor": "attention", **{f"predictor.{key}": value for key, value in settings.items()}}
         looks = {"model": [MODEL, 0], "conditioning": [TARGETS, 0]}
@@ -175,8 +181,30 @@ def of_method(name: str) -> Recipe:
         method.title,
         NOTE.format(title=method.title, idea=IDEA[name], preset=preset, words=WORDS, help=HELP),
         lambda seed: with_and_without(name, name, seed),
-        groups=(*GROUPS, *([LAYOUT_GROUP] if issubclass(method, OutputMix) else [])),
+        groups=(*GROUPS, *([LAYOUT_GROUP] if in_regions(name) else [])),
     )
+
+
+# --- the choice left to the pack
+
+AUTO_NOTE = """## Let the pack choose
+
+*Select Method* stands on **auto**: it goes by the prompt, by whether a layout is connected, and by the model. Here *Predict Layout* looks where the model begins to draw each object, so auto takes Space-Time Attention and Attention Regulation together. That did best in the benchmark of the README, on this tiny model. *View Attention Maps* says what was chosen, and why.
+
+**Press Run.** Both pictures are drawn from the same prompt and seed: above with the method, below without.
+
+1. Write a prompt in *Extract Targets*. {words}
+2. Change the seed in *Predict Layout* **and** in both samplers: the layout must be that of the seed.
+
+**For a real model,** put *Load Checkpoint* in the place of *Load Demo Model*, and choose the picture size and the sampler settings that your checkpoint likes.
+
+{help}"""
+
+
+def auto() -> Recipe:
+    note = AUTO_NOTE.format(words=WORDS, help=HELP)
+    groups = (*GROUPS, LAYOUT_GROUP)
+    return Recipe("auto", "auto", note, lambda seed: with_and_without("auto", "auto", seed), groups=groups)
 
 
 # --- a layout that the artist moves by hand
@@ -355,4 +383,4 @@ def compare() -> Recipe:
 
 _PARTS = ("method", "apply", "sampler", "decode", "score", "save")
 
-RECIPES = (*(of_method(name) for name in METHODS), layout_by_hand(), optimised(), compare())
+RECIPES = (*(of_method(name) for name in METHODS), auto(), layout_by_hand(), optimised(), compare())

@@ -7,6 +7,8 @@ how.
 
 from __future__ import annotations
 
+import json
+import tempfile
 from pathlib import Path
 
 import comfy.clip_vision
@@ -40,6 +42,14 @@ VISION_PREFIX = "vision."
 TOKEN_ROWS, TOKEN_IDS = TEXT_PREFIX + "token_rows", TEXT_PREFIX + "token_ids"  # only the rows that captions use
 
 
+def assemble_vision(config: dict) -> comfy.clip_vision.ClipVisionModel:
+    """The host's vision tower of a configuration, its weights not loaded yet."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "config.json"  # older versions of ComfyUI take nothing but a file
+        file.write_text(json.dumps(config))
+        return comfy.clip_vision.ClipVisionModel(str(file))
+
+
 def load_demo_clip(weights: Path = WEIGHTS) -> tuple[comfy.sd.CLIP, comfy.clip_vision.ClipVisionModel]:
     """TinyCLIP's text encoder and vision tower. Raises HostError if the weights file is missing."""
     if not weights.is_file():
@@ -51,7 +61,7 @@ def load_demo_clip(weights: Path = WEIGHTS) -> tuple[comfy.sd.CLIP, comfy.clip_v
     clip = assemble_clip(
         comfy.sd1_clip.SD1Tokenizer, comfy.sd1_clip.SD1ClipModel, {"clip_l": CLIP_CONFIG}, _text_weights(stored), TOKENS
     )
-    vision = comfy.clip_vision.ClipVisionModel(VISION_CONFIG)
+    vision = assemble_vision(VISION_CONFIG)
     missing, unexpected = vision.load_sd(vision_weights(stored))
     if missing or unexpected:
         raise HostError(f"The demo CLIP's weights do not fit: {[*missing, *unexpected][0]}. Install the pack again.")

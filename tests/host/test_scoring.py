@@ -158,7 +158,7 @@ def test_what_cannot_be_compared_is_said():
         ClipScorer(demo()[1], vision)
     with pytest.raises(HostError, match="not of one model: texts become 48 numbers, pictures 128"):
         ClipScorer(models("sd1")[1], vision)
-    without = comfy.clip_vision.ClipVisionModel(
+    without = demo_clip.assemble_vision(
         {name: value for name, value in demo_clip.VISION_CONFIG.items() if name != "projection_dim"}
     )
     with pytest.raises(HostError, match="does not project pictures"):

@@ -1,5 +1,6 @@
 """Gradients inside the host, whose weights are inference tensors."""
 
+from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -36,6 +37,40 @@ def differentiable(*modules: torch.nn.Module):
         finally:
             for tensors, name, tensor in swapped:
                 tensors[name] = tensor
+
+
+def ordinary(arguments: Mapping) -> dict:
+    """A sampler's arguments with every tensor copied: autograd may not keep one that was made in inference mode."""
+    return {name: value.clone() if isinstance(value, torch.Tensor) else value for name, value in arguments.items()}
+
+
+def beside_the_network(guider) -> list[torch.nn.Module]:
+    """What else the host has loaded for a run and runs with the network (ControlNets): it takes part in gradient passes."""
+    loaded = [getattr(patcher, "model", None) for patcher in getattr(guider, "loaded_models", [])]
+    return [model for model in loaded if isinstance(model, torch.nn.Module)]
+
+
+def streams_weights(patcher) -> bool:
+    """Whether the host brings some of the model's weights to the device one by one.
+
+    A streamed weight sits in a buffer that later layers overwrite before the backward pass reads it: the gradient would
+    be wrong without a word.
+    """
+    return getattr(patcher.model, "model_lowvram", False)
+
+
+def part_from_skips(transformer_options: dict, where: Callable[[torch.Tensor], bool]) -> None:
+    """Lets the network go on with a copy of every skip connection of which `where` is true.
+
+    A ControlNet adds to the skip connection in place. The next block's norm keeps its input for backward, and autograd
+    refuses one that was changed since.
+    """
+
+    def patch(h: torch.Tensor, options: dict) -> torch.Tensor:
+        return h.clone() if where(h) else h
+
+    patches = transformer_options.setdefault("patches", {})
+    patches["input_block_patch_after_skip"] = [*patches.get("input_block_patch_after_skip", []), patch]
 
 
 class HeldControl:

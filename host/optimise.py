@@ -30,7 +30,7 @@ from ..core.similarity import cosines, object_prompt, prompt_loss
 from ..core.targets import Targets
 from .coordinates import Coordinates
 from .errors import HostError
-from .grad import HeldControl, differentiable
+from .grad import HeldControl, beside_the_network, differentiable, ordinary, part_from_skips, streams_weights
 from .install import local_prompts, resident_clone
 from .mixes import LayerMixes
 from .progress import stop_if_interrupted
@@ -204,16 +204,9 @@ class _Search:
             for cond in conds:
                 if "control" in cond:
                     cond["control"] = HeldControl(cond["control"])
-        others = [
-            one.model
-            for one in getattr(self._guider, "loaded_models", [])
-            if isinstance(getattr(one, "model", None), torch.nn.Module)
-        ]
+        others = beside_the_network(self._guider)
         with differentiable(patcher.model, self.vae.first_stage_model, self.scorer.vision.model, *others):
-            # What was made in inference mode cannot be kept for backward.
-            extra = {
-                key: value.clone() if isinstance(value, Tensor) else value for key, value in (extra_args or {}).items()
-            }
+            extra = ordinary(extra_args or {})
             x, sigmas, self.texts = x.clone(), sigmas.clone(), self.texts.clone()
             coordinates = Coordinates(patcher.get_model_object("model_sampling"))
             progress = [coordinates.progress(float(sigma)) for sigma in sigmas[:-1]]
@@ -300,8 +293,7 @@ def decoded(vae, latent: Tensor) -> Tensor:
 
 def _install_kernel(model_options: dict) -> None:
     """PyTorch's own attention in all passes: the artist's kernel may have no backward pass, and a step done again must
-    give what it gave. And, for ControlNets, which add to the skip connections in place, a copy of what a norm has
-    kept."""
+    give what it gave."""
     options = model_options.setdefault("transformer_options", {})
     previous = options.get("optimized_attention_override")
 
@@ -309,17 +301,11 @@ def _install_kernel(model_options: dict) -> None:
         return previous(attention_pytorch, *args, **kwargs) if previous else attention_pytorch(*args, **kwargs)
 
     options["optimized_attention_override"] = attend
-    patches = options.setdefault("patches", {})
-    patches["input_block_patch_after_skip"] = [*patches.get("input_block_patch_after_skip", []), _copy_in_gradient_pass]
-
-
-def _copy_in_gradient_pass(h: Tensor, transformer_options: dict) -> Tensor:
-    return h.clone() if h.requires_grad else h
+    part_from_skips(options, lambda h: h.requires_grad)
 
 
 def _refuse_streamed_weights(*patchers) -> None:
-    """A streamed weight sits in a buffer that later layers overwrite before the backward pass reads it."""
-    if any(getattr(patcher.model, "model_lowvram", False) for patcher in patchers):
+    if any(map(streams_weights, patchers)):
         raise HostError(
             "The model, the VAE and CLIP Vision do not fit into the graphics card's memory together, and the "
             "optimisation needs all three there. "

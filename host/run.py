@@ -18,7 +18,7 @@ from ..core.targets import Targets
 from .coordinates import Coordinates
 from .edits import LayerEdit, chain_of
 from .errors import HostError
-from .grad import HeldControl, differentiable
+from .grad import HeldControl, beside_the_network, differentiable, ordinary, streams_weights
 from .mixes import LayerMixes
 from .progress import show_on_node, stop_if_interrupted
 from .rows import Rows, controlled
@@ -194,14 +194,13 @@ class Run:
         """The latent after this step's updates, a new tensor."""
         self._refuse_streamed_weights()
         started = time.perf_counter()
-        with differentiable(*self._modules()):
-            ordinary = {key: value.clone() if isinstance(value, torch.Tensor) else value for key, value in kwargs.items()}
-            sigma = sigma.clone()
+        with differentiable(self.guider.model_patcher.model, *beside_the_network(self.guider)):
+            kwargs, sigma = ordinary(kwargs), sigma.clone()
 
             def evaluate(latent: torch.Tensor) -> torch.Tensor | None:
                 with self._recording(gradient=True) as recording:
                     try:
-                        model(latent, sigma, **ordinary)
+                        model(latent, sigma, **kwargs)
                     except PassEnded:
                         pass
                 return self._of_prompt(recording)
@@ -219,15 +218,8 @@ class Run:
         tokens = controlled(self.guider, self.plan.targets)[0]["cross_attn"].shape[1]
         return _Armed(self.tap, Recording(self.level, tokens, gradient, self.end_after if gradient else None))
 
-    def _modules(self) -> list[torch.nn.Module]:
-        """The network and everything that runs with it (ControlNets): all of their weights take part in the pass."""
-        loaded = [patcher.model for patcher in getattr(self.guider, "loaded_models", []) if isinstance(getattr(patcher, "model", None), torch.nn.Module)]
-        return [self.guider.model_patcher.model, *loaded]
-
     def _refuse_streamed_weights(self) -> None:
-        """A streamed weight sits in a buffer that later layers overwrite before the backward pass reads it: the gradient
-        would be wrong without a word."""
-        if getattr(self.guider.model_patcher.model, "model_lowvram", False):
+        if streams_weights(self.guider.model_patcher):
             raise HostError(
                 f"The model does not fit into the graphics card's memory as a whole, and {self.plan.method.title} needs it there. "
                 "Close other programs, use a smaller picture or batch, or start ComfyUI with --highvram."

@@ -13,6 +13,7 @@ from comfy.ldm.modules.attention import attention_pytorch
 
 from ..core.attention import MapMean, fold_repeats, probabilities
 from .edits import EditChain
+from .grad import part_from_skips
 from .rows import Rows
 from .unet import Site, level_at, split_heads
 
@@ -57,15 +58,10 @@ class Tap:
         options = model_options.setdefault("transformer_options", {})
         patches = options.setdefault("patches", {})
         patches["attn2_patch"] = [*patches.get("attn2_patch", []), self._announce]
-        patches["input_block_patch_after_skip"] = [*patches.get("input_block_patch_after_skip", []), self._part_from_skip]
+        part_from_skips(options, lambda h: self.recording is not None and self.recording.controlled)
         replacements = options.setdefault("patches_replace", {})
         replacements["attn2"] = {slot: self._wrapped(patch) for slot, patch in replacements.get("attn2", {}).items()}
         options["optimized_attention_override"] = self._override(options.get("optimized_attention_override"))
-
-    def _part_from_skip(self, h: torch.Tensor, transformer_options: dict) -> torch.Tensor:
-        """Goes on with a copy where a ControlNet will add to the skip connection in place: the next block's norm keeps its
-        input for backward, and autograd refuses one that was changed since."""
-        return h.clone() if self.recording is not None and self.recording.controlled else h
 
     def _announce(self, n, context, value, extra_options: dict):
         """The host's attn2 patch, called right before a cross-attention projects its inputs: changes nothing."""

@@ -7,7 +7,7 @@ from ..core.plot import epochs_plot
 from ..host.optimise import SCHEDULERS, Sampling, optimise_space_time
 from ..host.progress import progress_bar, show_on_node
 from ..host.scoring import ClipScorer
-from .types import CATEGORY, Layout, Method, Targets, node_id_of
+from .types import CATEGORY, Layout, Method, Targets, clip_inputs, node_id_of
 
 
 class FidelityOptimiseSpaceTime(io.ComfyNode):
@@ -37,15 +37,7 @@ class FidelityOptimiseSpaceTime(io.ComfyNode):
                 io.Vae.Input(
                     "vae", tooltip="Decodes the pictures that CLIP looks at. A small one (TAESD) saves much memory."
                 ),
-                io.Clip.Input(
-                    "clip",
-                    tooltip="The text part of a whole CLIP model, with its projection: from Load CLIP or Load "
-                    "Demo CLIP, not from a checkpoint.",
-                ),
-                io.ClipVision.Input(
-                    "clip_vision",
-                    tooltip="The picture part of the same CLIP model: from Load CLIP Vision or Load Demo CLIP.",
-                ),
+                *clip_inputs(),
                 io.Latent.Input(
                     "latent",
                     tooltip="What the sampler will start from, for the size. The first of a batch is optimised for.",

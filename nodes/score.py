@@ -4,7 +4,7 @@ from comfy_api.latest import io, ui
 
 from ..host.progress import show_on_node
 from ..host.scoring import ClipScorer
-from .types import CATEGORY, Targets, node_id_of
+from .types import CATEGORY, Targets, clip_inputs, node_id_of
 
 
 class FidelityScore(io.ComfyNode):
@@ -21,15 +21,7 @@ class FidelityScore(io.ComfyNode):
             inputs=[
                 io.Image.Input("image", tooltip="The pictures, after VAE Decode."),
                 Targets.Input("targets", tooltip="From Extract Targets: the prompt and its objects."),
-                io.Clip.Input(
-                    "clip",
-                    tooltip="The text part of a whole CLIP model, with its projection: from Load CLIP or Load "
-                    "Demo CLIP, not from a checkpoint.",
-                ),
-                io.ClipVision.Input(
-                    "clip_vision",
-                    tooltip="The picture part of the same CLIP model: from Load CLIP Vision or Load Demo CLIP.",
-                ),
+                *clip_inputs(),
             ],
             outputs=[
                 io.Float.Output(

@@ -1,14 +1,14 @@
 """Do the methods help? Many prompts, fixed seeds, drawn plainly, with each method and with its placebo, and judged.
 
-    python3 dev.py run benchmarks/fidelity.py                                   # the test half, every method
+    python3 dev.py run benchmarks/fidelity.py                                   # the test half, every method: hours
     python3 dev.py run benchmarks/fidelity.py --half dev --methods t_sam --set t_sam.step_size=3
     python3 dev.py run benchmarks/fidelity.py --short --json
     python3 dev.py run benchmarks/fidelity.py --checkpoint sd15.safetensors --clip-vision clip.safetensors --prompts my.txt --seeds 0-3
 
 Pictures of the demo model are judged by a detector (are the shapes there, in their colours?), those of a real checkpoint by
 CLIP (similarity to the prompt, and to the object that fares worst). A method has to beat plain sampling and its placebo,
-random updates of the same size, on the same seeds (McNemar's exact test). Settings are tuned on the dev half; the test half,
-which shares no prompt and no seed with it, gives the figures to report.
+random updates of the same size, on the same seeds (McNemar's exact test, and a sign test by prompt). Settings are tuned on
+the dev half; the test half, which shares no prompt and no seed with it, gives the figures to report.
 
 Every picture's figures go to a CSV at once: started again, the benchmark goes on where it was stopped.
 """
@@ -27,7 +27,7 @@ load_pack()
 
 import torch  # noqa: E402
 from measuring.artist import Artist, Drawn  # noqa: E402
-from measuring.cases import FIRST_SEED, HALVES, PROMPTS, Case, read_cases, read_seeds, relation_cases, shape_cases  # noqa: E402
+from measuring.cases import FIRST_SEED, HALVES, PROMPTS, SEEDS, Case, read_cases, read_seeds, relation_cases, shape_cases  # noqa: E402
 from measuring.contestants import PLACEBO, PLAIN, Contestant, contestants  # noqa: E402
 from measuring.judge import ClipJudge, ShapeJudge, cost_in_quality  # noqa: E402
 from measuring.sheet import Sheet  # noqa: E402
@@ -113,7 +113,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--no-placebo", action="store_true", help="leave out the placebos, to tune in less time")
     parser.add_argument("--count", type=int, default=PROMPTS, help="so many of the half's prompts")
     parser.add_argument("--prompts", type=Path, help="a file with one prompt a line, instead of the built-in ones")
-    parser.add_argument("--seeds", help="such as 0-3, KSampler's seeds (default: one seed, another one in each half)")
+    parser.add_argument("--seeds", help=f"such as 0-3, KSampler's seeds (default: {SEEDS} seeds, other ones in each half; one in the short form)")
     parser.add_argument("--checkpoint", type=Path, help="a Stable Diffusion checkpoint instead of the demo model")
     parser.add_argument("--clip-vision", type=Path, help="the CLIP model that judges a checkpoint's pictures")
     parser.add_argument("--size", type=int, default=512, help="a checkpoint's picture side")
@@ -150,7 +150,8 @@ def main() -> None:
             cases = relation_cases(options.half)[:count]
         else:
             cases = shape_cases(options.half, tuple(int(n) for n in options.objects.split(",")))[:count]
-        seeds = read_seeds(options.seeds) if options.seeds else [FIRST_SEED[options.half]]
+        first = FIRST_SEED[options.half]
+        seeds = read_seeds(options.seeds) if options.seeds else list(range(first, first + (1 if options.short else SEEDS)))
         judged = "shapes" if demo else "clip"
         table = Table(options.out / f"fidelity_{judged}.csv", judge.figures)
         benchmark = Benchmark(artist, judge, table, model_id, runners, not options.no_placebo)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from math import sqrt
 
@@ -28,6 +29,18 @@ def mcnemar(before: Sequence[bool], after: Sequence[bool]) -> tuple[int, int, fl
     gained = sum(b < a for b, a in zip(before, after, strict=True))
     lost = sum(b > a for b, a in zip(before, after, strict=True))
     return gained, lost, sign_test(gained, lost)
+
+
+def by_prompt(prompts: Sequence[str], before: Sequence[float], after: Sequence[float]) -> tuple[int, int, float]:
+    """(better, worse, p): on how many prompts the sum over the seeds rose or fell, with the sign test of that.
+
+    Pictures of one prompt resemble each other, so that McNemar's test may be too sure; prompts are independent.
+    """
+    change: dict[str, float] = defaultdict(float)
+    for prompt, b, a in zip(prompts, before, after, strict=True):
+        change[prompt] += a - b
+    better, worse = sum(c > 0 for c in change.values()), sum(c < 0 for c in change.values())
+    return better, worse, sign_test(better, worse)
 
 
 def sign_test(more: int, less: int) -> float:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from math import isnan
 from statistics import mean, median
 
-from .statistics import mcnemar, sign_test, wilson
+from .statistics import by_prompt, mcnemar, sign_test, wilson
 
 
 def compare(rows: list[dict], plain: list[dict], placebo: list[dict] | None) -> dict:
     """One way of drawing against plain sampling and its placebo, on the same pictures.
 
     The figures' means; `interval` is the 95 % interval of success; p_value and p_placebo are McNemar's (of the success, or
-    a sign test of the minimum object's similarity where CLIP judges); None where there is nothing to compare with.
+    a sign test of the minimum object's similarity where CLIP judges), p_prompts that of plain sampling counted by prompt;
+    None where there is nothing to compare with, or one picture of each prompt.
     """
     shapes = "success" in rows[0]
     figures = ("presence", "binding", "success", "extra", "residual") if shapes else ("full_prompt", "minimum_object")
@@ -30,6 +31,7 @@ def compare(rows: list[dict], plain: list[dict], placebo: list[dict] | None) -> 
         if others and others is not rows:
             gained, lost, p = _test(others, rows, shapes)
             answer |= {name: p, f"gained_{name}": gained, f"lost_{name}": lost}
+    answer["p_prompts"] = _test_by_prompt(plain, rows, shapes) if answer["p_value"] is not None else None
     if not shapes:
         answer |= {"presence": None, "binding": None, "success": None}
     return answer
@@ -43,11 +45,18 @@ def _test(before: list[dict], after: list[dict], shapes: bool) -> tuple[int, int
     return more, less, sign_test(more, less)
 
 
+def _test_by_prompt(before: list[dict], after: list[dict], shapes: bool) -> float | None:
+    prompts, figure = [row["prompt"] for row in before], "success" if shapes else "minimum_object"
+    if len(set(prompts)) == len(prompts):
+        return None
+    return by_prompt(prompts, [row[figure] for row in before], [row[figure] for row in after])[2]
+
+
 def lines(methods: dict[str, dict]) -> list[str]:
     """The table that is printed."""
     shapes = any("interval" in answer for answer in methods.values())
     head = ["", *(["success", "95 %", "presence", "binding", "relation"] if shapes else ["full prompt", "minimum object"])]
-    rows = [[*head, "gained/lost", "p plain", "p placebo", "time", "distance", "saturation", *(["residual"] if shapes else []), "moved"]]
+    rows = [[*head, "gained/lost", "p plain", "by prompt", "p placebo", "time", "distance", "saturation", *(["residual"] if shapes else []), "moved"]]
     for name, a in methods.items():
         if shapes:
             low, high = a["interval"]
@@ -55,7 +64,7 @@ def lines(methods: dict[str, dict]) -> list[str]:
         else:
             row = [name, f"{a['full_prompt']:.3f}", f"{a['minimum_object']:.3f}"]
         changed = f"+{a['gained_p_value']}/-{a['lost_p_value']}" if a["p_value"] is not None else ""
-        row += [changed, _p(a["p_value"]), _p(a["p_placebo"]), f"{a['time_ratio']:.2f} x", f"{a['distance']:.3f}", f"{a['saturation']:+.3f}"]
+        row += [changed, _p(a["p_value"]), _p(a["p_prompts"]), _p(a["p_placebo"]), f"{a['time_ratio']:.2f} x", f"{a['distance']:.3f}", f"{a['saturation']:+.3f}"]
         rows.append([*row, *([f"{a['residual']:.3f}"] if shapes else []), f"{a['moved']:.2f}"])
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

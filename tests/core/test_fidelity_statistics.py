@@ -9,7 +9,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
 from measuring.cases import Case, read_cases, read_seeds, relation_cases, shape_cases  # noqa: E402
-from measuring.statistics import mcnemar, sign_test, wilson  # noqa: E402
+from measuring.statistics import by_prompt, mcnemar, sign_test, wilson  # noqa: E402
 from measuring.summary import compare, lines  # noqa: E402
 from measuring.table import Table  # noqa: E402
 
@@ -41,6 +41,13 @@ def test_mcnemar_counts_changed_pictures_only():
 @pytest.mark.parametrize(("more", "less", "p"), [(0, 0, 1.0), (3, 3, 1.0), (5, 0, 0.0625), (10, 0, 2 / 1024)])
 def test_the_sign_test_is_exact(more, less, p):
     assert sign_test(more, less) == pytest.approx(p)
+
+
+def test_pictures_of_one_prompt_count_once():
+    prompts = ["a"] * 4 + ["b"] * 4 + ["c"] * 4 + ["d"]
+    before = [0, 0, 0, 0] + [0, 1, 0, 1] + [1, 1, 1, 0] + [0]
+    after = [1, 1, 1, 1] + [1, 0, 0, 1] + [1, 0, 1, 0] + [1]
+    assert by_prompt(prompts, before, after) == (2, 1, 1.0)  # b gains one and loses one
 
 
 def test_the_halves_share_no_prompt_and_are_always_the_same():
@@ -112,6 +119,8 @@ def test_a_method_is_compared_on_the_same_pictures():
     assert (answer["gained_p_value"], answer["lost_p_value"]) == (7, 0)
     assert answer["p_value"] == pytest.approx(2 / 2**7) and answer["p_placebo"] == pytest.approx(2 / 2**6)
     assert answer["interval"] == wilson(9, 10)
+    assert answer["p_prompts"] == 1.0  # one prompt got better
+    assert compare(method[:1], plain[:1], None)["p_prompts"] is None
     alone = compare(plain, plain, None)
     assert alone["p_value"] is None and alone["p_placebo"] is None
     table = lines({"plain": alone, "mine": answer})
@@ -120,7 +129,7 @@ def test_a_method_is_compared_on_the_same_pictures():
 
 def test_clip_scores_are_compared_by_the_object_that_fares_worst():
     def clip(value):
-        return {"full_prompt": 0.3, "minimum_object": value, "distance": 0, "saturation": 0, "moved": 0, "seconds": 1, "plain_seconds": 1}
+        return {"prompt": "a, b", "full_prompt": 0.3, "minimum_object": value, "distance": 0, "saturation": 0, "moved": 0, "seconds": 1, "plain_seconds": 1}
 
     answer = compare([clip(0.3)] * 6, [clip(0.2)] * 6, None)
     assert answer["p_value"] == pytest.approx(2 / 2**6) and answer["success"] is None

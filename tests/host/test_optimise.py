@@ -4,6 +4,7 @@ import functools
 from dataclasses import replace
 
 import comfy.model_management
+import comfy.patcher_extension
 import comfy.samplers
 import node_helpers
 import pytest
@@ -220,6 +221,21 @@ def test_what_cannot_work_is_said_before_anything_is_computed():
     with pytest.raises(HostError, match="does not come from the Extract Targets node"):
         other = encoded("sd1", "a dog")[1]
         search(targets=other, layout=solve(other, 128, 128))
+
+
+def test_weights_that_are_streamed_are_refused():
+    """The mark that the host's low-memory loading sets on a model; only a graphics card can show the loading itself."""
+    model, told = models("sd1")[0].clone(), []
+    model.add_callback(
+        comfy.patcher_extension.CallbacksMP.ON_LOAD,
+        lambda patcher, *_: setattr(patcher.model, "model_lowvram", True),
+    )
+    try:
+        with pytest.raises(HostError, match="the graphics card's memory together.*--highvram"):
+            search(model=model, told=lambda *done: told.append(done))
+    finally:
+        model.model.model_lowvram = False
+    assert not told
 
 
 def test_weights_of_other_objects_are_refused_when_they_are_applied():

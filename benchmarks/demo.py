@@ -23,6 +23,7 @@ from prompt_fidelity.core import render  # noqa: E402
 from prompt_fidelity.core.layout.settings import AttentionSettings  # noqa: E402
 from prompt_fidelity.core.methods import METHODS  # noqa: E402
 from prompt_fidelity.core.methods.base import DEMO_PRESET, Method, OutputMix  # noqa: E402
+from prompt_fidelity.core.methods.combined import CombinedMethods  # noqa: E402
 from prompt_fidelity.host.demo_model import demo_card  # noqa: E402
 from prompt_fidelity.nodes.apply import FidelityApply  # noqa: E402
 from prompt_fidelity.nodes.demo import FidelityLoadDemoModel  # noqa: E402
@@ -35,16 +36,19 @@ import nodes as host  # noqa: E402
 
 PROMPTS = ("a red ball and a blue ring", "a blue ball and a red bar and a green ring")
 SIDE = 128
+BEST = ("space_time", "attention_regulation")  # by benchmarks/fidelity.py
+TITLES = {"+".join(BEST): "Space-Time + Regulation"}  # what fits above a picture
 
 
-def for_this_model(name: str) -> Method:
-    """A method with its settings for the demo model, as in its workflow."""
-    return METHODS[name](METHODS[name].PRESETS.get(DEMO_PRESET))
+def for_this_model() -> dict[str, Method]:
+    """Every method with its settings for the demo model, as in its workflow, and the two that are best together."""
+    single = {name: method(method.PRESETS.get(DEMO_PRESET)) for name, method in METHODS.items()}
+    return single | {"+".join(BEST): CombinedMethods([(single[name], 1.0) for name in BEST])}
 
 
 def placed(method: Method, model, positive, targets, seed: int):
     """For a method that works in regions, where the model begins to draw each object from this seed; None for the others."""
-    if not isinstance(method, OutputMix):
+    if not any(isinstance(part.method, OutputMix) for part in method.parts):
         return None
     looking = {"predictor": "attention", **asdict(AttentionSettings())}
     return FidelityPredictLayout.execute(targets, SIDE, SIDE, looking, seed, model, positive).args[0]
@@ -100,14 +104,13 @@ def main() -> None:
                 plain, plain_seconds = draw(model, vae, positive, negative, seed)
                 rows.append((prompt, str(seed), "plain", "", drawn_right(plain, targets), f"{plain_seconds:.1f}", "1.0"))
                 row = [("plain", plain[0])]
-                for name in METHODS:
-                    method = for_this_model(name)
+                for name, method in for_this_model().items():
                     print(f"  seed {seed}: {method.title} ...", flush=True)
                     layout = placed(method, model, positive, targets, seed)
                     patched, record = FidelityApply.execute(model, method, targets, 1.0, 0.0, 1.0, layout).args
                     picture, seconds = draw(patched, vae, positive, negative, seed)
                     rows.append((prompt, str(seed), name, loss_change(record), drawn_right(picture, targets), f"{seconds:.1f}", f"{seconds / plain_seconds:.1f}"))
-                    row.append((method.title, picture[0]))
+                    row.append((TITLES.get(name, method.title), picture[0]))
                 overlays = FidelityViewMaps.execute(record, targets, picture, False).args[0]
                 row += [("", overlay) for overlay in overlays]
                 pictures.append(row)

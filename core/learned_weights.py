@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from torch import Tensor
 from .errors import MethodError
 from .layout.boxes import Layout
 from .methods.space_time import SpaceTime, SpaceTimeSettings
+from .settings import from_plain
 
 EPOCHS = 5
 RATE = 0.1
@@ -143,19 +144,18 @@ def from_text(text: str) -> SpaceTime:
     if not isinstance(read, dict):
         raise MethodError(f"{wanted}; this is no object in braces.")
     settings, names, rows = read.get("space_time", {}), read.get("objects"), read.get("weights")
-    if not isinstance(settings, dict) or (
-        unknown := [name for name in settings if name not in {one.name for one in fields(SpaceTimeSettings)}]
-    ):
-        raise MethodError(
-            f'{wanted}; "space_time" holds unknown '
-            f"settings{': ' + ', '.join(unknown) if isinstance(settings, dict) else ''}."
-        )
+    if not isinstance(settings, dict):
+        raise MethodError(f'{wanted}; "space_time" must hold settings in braces.')
+    try:
+        settings = from_plain(SpaceTimeSettings, settings)
+    except MethodError as problem:
+        raise MethodError(f'{wanted}. In "space_time": {problem}') from None
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         raise MethodError(f'{wanted}; "objects" must be a list of names.')
     numbers = isinstance(rows, list) and all(
-        isinstance(row, list) and row and all(type(value) in (int, float) for value in row) for row in rows
+        isinstance(row, list) and row and all(type(value) in (int, float) and 0 <= value <= MOST for value in row)
+        for row in rows
     )
     if not numbers or len(rows) != len(names) or len({len(row) for row in rows}) != 1:
-        raise MethodError(f'{wanted}; "weights" must hold one list of numbers for each object, all of the same length.')
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
-    return SpaceTime(SpaceTimeSettings(**values), table=rows, names=tuple(names))
+        raise MethodError(f'{wanted}; "weights" must hold one list of numbers from 0 to {MOST:g} for each object, all of the same length.')
+    return SpaceTime(settings, table=rows, names=tuple(names))

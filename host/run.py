@@ -25,7 +25,7 @@ from .rows import Rows, controlled
 from .samplers import facts_of, name_of
 from .steps import StepClock
 from .tap import PassEnded, Recording, Tap
-from .unet import cross_attention_sites, edited_sites, last_site
+from .unet import cross_attention_sites, edited_sites, last_site, sites_at
 
 KEY = "prompt_fidelity"
 # Pixels of the picture per latent pixel, in all models that can be patched.
@@ -115,14 +115,15 @@ class Run:
             layout = plan.layout if plan.layout is not None else solve(plan.targets, *(side * _PIXELS for side in reversed(latent_size)))
             self.mixer = OutputMixer(mix.method, plan.targets, layout, plan.strength * mix.weight, *window, log=plan.record.mixes)
         sites = cross_attention_sites(guider.model_patcher.model.diffusion_model)
-        self.level = choose_level(plan.method.resolution, *latent_size, list(sites.values()))
-        self.end_after = last_site(sites, self.level)
+        level = choose_level(plan.method.resolution, *latent_size, list(sites.values()))
+        self.recorded = sites_at(sites, level)
+        self.end_after = last_site(sites, level)
         rows = Rows(guider, plan.targets)
         if self.editor is None:
             self.tap = Tap(rows)
         else:
             chain, applies = chain_of(guider.model_options)
-            chain.edits.append(LayerEdit(self.editor, rows, edited_sites(sites, self.level, edit.method.settings.layers)))
+            chain.edits.append(LayerEdit(self.editor, rows, edited_sites(sites, level, edit.method.settings.layers)))
             self.tap = Tap(rows, chain, applies)
         self.mixes = LayerMixes(self.mixer, rows, plan.local, guider.model_patcher.model.diffusion_model) if self.mixer is not None else None
         self.seconds = 0.0
@@ -216,7 +217,7 @@ class Run:
 
     def _recording(self, gradient: bool) -> "_Armed":
         tokens = controlled(self.guider, self.plan.targets)[0]["cross_attn"].shape[1]
-        return _Armed(self.tap, Recording(self.level, tokens, gradient, self.end_after if gradient else None))
+        return _Armed(self.tap, Recording(self.recorded, tokens, gradient, self.end_after if gradient else None))
 
     def _refuse_streamed_weights(self) -> None:
         if streams_weights(self.guider.model_patcher):

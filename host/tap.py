@@ -15,7 +15,7 @@ from ..core.attention import MapMean, fold_repeats, probabilities
 from .edits import EditChain
 from .grad import part_from_skips
 from .rows import Rows
-from .unet import Site, level_at, split_heads
+from .unet import Site, split_heads
 
 
 class PassEnded(BaseException):
@@ -23,10 +23,10 @@ class PassEnded(BaseException):
 
 
 class Recording:
-    """The maps of one forward pass: mean over the heads and layers at one resolution level."""
+    """The maps of one forward pass: mean over the heads and the layers at `sites`, which are of one resolution level."""
 
-    def __init__(self, level: int, tokens: int, gradient: bool, end_after: Site | None = None):
-        self.level = level
+    def __init__(self, sites: frozenset[Site], tokens: int, gradient: bool, end_after: Site | None = None):
+        self.sites = sites
         self.tokens = tokens
         self.gradient = gradient
         self.end_after = end_after
@@ -133,7 +133,7 @@ class Tap:
         recording, site = self.recording, Site.of(options)
         h, w = options["activations_shape"][-2:]
         probs = None
-        wanted = site.block != "middle" and level_at(options) == recording.level and q.shape[1] == h * w
+        wanted = site in recording.sites and q.shape[1] == h * w
         if wanted:
             uuid_and_site = (*options["uuids"], site)
             if recording.gradient:

@@ -1,6 +1,5 @@
 """The host's U-Net: where its cross-attentions are and at which resolution they work."""
 
-import math
 from collections import Counter
 from dataclasses import dataclass
 
@@ -27,12 +26,6 @@ class Site:
 
     def __str__(self) -> str:
         return f"{self.block} {self.number}.{self.index}"
-
-
-def level_at(options: dict) -> int:
-    """Resolution level of a running layer: the power of two that the latent's size is divided by (odd sizes round up)."""
-    height = options["original_shape"][-2]
-    return 2 ** round(math.log2(height / options["activations_shape"][-2]))
 
 
 def split_heads(tensor: torch.Tensor, heads: int) -> torch.Tensor:
@@ -68,9 +61,14 @@ def cross_attention_sites(diffusion_model: torch.nn.Module) -> dict[Site, int]:
     return sites
 
 
+def sites_at(sites: dict[Site, int], level: int) -> frozenset[Site]:
+    """The layers at `level`."""
+    return frozenset(site for site, at in sites.items() if at == level)
+
+
 def edited_sites(sites: dict[Site, int], level: int, layers: str) -> frozenset[Site]:
     """The layers at `level` that an edit with `layers` (one of core.resolution.LAYERS) takes from every block."""
-    at_level = [site for site, at in sites.items() if at == level]
+    at_level = sites_at(sites, level)
     depths = Counter((site.block, site.number) for site in at_level)
     return frozenset(site for site in at_level if site.index in chosen_layers(layers, depths[site.block, site.number]))
 

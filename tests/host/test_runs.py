@@ -84,6 +84,14 @@ def test_any_aspect_ratio_and_odd_sizes(family, size):
 
 
 @every_family
+@pytest.mark.parametrize(("resolution", "expected"), [("1/2", (3, 12)), ("1/4", (2, 6))])
+def test_maps_of_a_flat_picture_are_of_the_size_asked_for(family, resolution, expected):
+    controlled, record = patched(family, settings=ONE_A_STEP | {"resolution": resolution})
+    sample(controlled, family, size=(1, 4, 5, 24))
+    assert record.updates > 0 and record.maps.mean.shape[-2:] == expected
+
+
+@every_family
 def test_cfg_one_runs_without_a_negative(family):
     controlled, record = patched(family, settings=ONE_A_STEP)
     assert not torch.equal(sample(controlled, family, cfg=1.0), sample(models(family)[0], family, cfg=1.0))

@@ -85,7 +85,10 @@ class Benchmark:
         return rows
 
     def answer(self, cases: list[Case], seeds: list[int]) -> dict:
-        """The summary; "placebo" is the mean of the methods' placebos, each of which is listed in "placebos"."""
+        """The summary; "placebo" is the mean of the methods' placebos, each of which is listed in "placebos".
+
+        A combination is compared with those of its methods that were drawn too, "against".
+        """
         keys = [(case.prompt, seed) for case in cases for seed in seeds]
         rows = {name: self.table.select(name, print_of, keys) for name, print_of in self.settings.items()}
         plain = rows[PLAIN]
@@ -95,7 +98,8 @@ class Benchmark:
             pooled = [row for runner in self.runners for row in rows[runner.placebo]]
             methods[PLACEBO] = compare(pooled, plain * len(self.runners), None)
         for runner in self.runners:
-            methods[runner.name] = compare(rows[runner.name], plain, rows[runner.placebo] or None)
+            against = {part: compare(rows[runner.name], rows[part], None) for part in runner.parts if part in rows}
+            methods[runner.name] = compare(rows[runner.name], plain, rows[runner.placebo] or None) | {"against": against}
         return {"methods": methods, "placebos": placebos, "prompts": len(cases), "seeds": len(seeds)}
 
 

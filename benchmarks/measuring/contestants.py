@@ -22,6 +22,11 @@ class Contestant:
     def placebo(self) -> str:
         return f"{PLACEBO} of {self.name}"
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The names of what is combined; none for a single method."""
+        return tuple(self.name.split("+")) if "+" in self.name else ()
+
 
 def contestants(names: list[str], overrides: list[str], demo: bool) -> list[Contestant]:
     """Raises ValueError for a name, preset or setting that does not exist."""

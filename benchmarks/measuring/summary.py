@@ -67,7 +67,9 @@ def lines(methods: dict[str, dict]) -> list[str]:
         row += [changed, _p(a["p_value"]), _p(a["p_prompts"]), _p(a["p_placebo"]), f"{a['time_ratio']:.2f} x", f"{a['distance']:.3f}", f"{a['saturation']:+.3f}"]
         rows.append([*row, *([f"{a['residual']:.3f}"] if shapes else []), f"{a['moved']:.2f}"])
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    against = [(name, part, answer) for name, a in methods.items() for part, answer in a.get("against", {}).items()]
+    return table + [f"{name} against {part}: +{a['gained_p_value']}/-{a['lost_p_value']}, p {_p(a['p_value'])}" for name, part, a in against]
 
 
 def _p(value: float | None) -> str:

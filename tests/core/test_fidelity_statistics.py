@@ -124,6 +124,8 @@ def test_a_method_is_compared_on_the_same_pictures():
     alone = compare(plain, plain, None)
     assert alone["p_value"] is None and alone["p_placebo"] is None
     table = lines({"plain": alone, "mine": answer})
+    answer["against"] = {"yours": compare(method, placebo, None)}
+    assert lines({"mine": answer})[-1] == "mine against yours: +6/-0, p 0.031"
     assert "90.0%" in table[2] and "+7/-0" in table[2] and "1.50 x" in table[2]
 
 

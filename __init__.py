@@ -1,6 +1,7 @@
 """Prompt Fidelity: a ComfyUI node pack that makes text-to-image models draw what the prompt says."""
 
-# Help pages are looked up under the folder's name, which WEB_DIRECTORY registers (the pyproject key `web` would register another).
+# Help pages are looked up under the folder's name, which WEB_DIRECTORY registers (the pyproject key `web` would
+# register another).
 WEB_DIRECTORY = "./web"
 
 

@@ -19,7 +19,9 @@ def find_host() -> Path:
     for folder in candidates:
         if (folder / "comfy" / "model_patcher.py").is_file():
             return folder
-    raise RuntimeError("ComfyUI was not found: set COMFYUI_PATH to its folder, or start this through `python3 dev.py run`.")
+    raise RuntimeError(
+        "ComfyUI was not found: set COMFYUI_PATH to its folder, or start this through `python3 dev.py run`."
+    )
 
 
 def load_pack() -> ModuleType:

@@ -2,10 +2,10 @@
 
     python3 dev.py run benchmarks/competition.py [--half dev] [--objects 3] [--count 8] [--seeds 0-7] [--json]
 
-For every object that the demo model was asked for: is it there in its colour, and what did its noun's cross-attention look like
-(mean over the run)? For each property of the map, AUC is the chance that an object drawn right has more of it than one drawn
-wrong: 0.5 says that the property has nothing to do with it. A low peak of the wrong ones is neglect, which Attend-and-Excite
-repairs; a high overlap with another noun is competition for the same place.
+For every object that the demo model was asked for: is it there in its colour, and what did its noun's cross-attention
+look like (mean over the run)? For each property of the map, AUC is the chance that an object drawn right has more of it
+than one drawn wrong: 0.5 says that the property has nothing to do with it. A low peak of the wrong ones is neglect,
+which Attend-and-Excite repairs; a high overlap with another noun is competition for the same place.
 """
 
 from __future__ import annotations
@@ -57,7 +57,10 @@ def main() -> None:
                 there = {(item.noun, item.colour) for item in detector.detect(picture)}
                 for name, values in zip(case.wanted, properties(own).tolist(), strict=True):
                     seen[name in there].append(values)
-    answer = {"objects": len(seen[True]) + len(seen[False]), "right": len(seen[True]) / max(1, len(seen[True]) + len(seen[False]))}
+    answer = {
+        "objects": len(seen[True]) + len(seen[False]),
+        "right": len(seen[True]) / max(1, len(seen[True]) + len(seen[False])),
+    }
     print(f"{answer['objects']} objects, {answer['right']:.1%} drawn right")
     if all(seen.values()):
         for index, name in enumerate(PROPERTIES):

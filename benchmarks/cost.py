@@ -1,4 +1,4 @@
-"""What the methods cost: time and memory of one latent update against the published way, and whole pictures against plain sampling.
+"""What the methods cost: time and memory of an update against the published way, whole pictures against plain ones.
 
     python3 dev.py run benchmarks/cost.py [--json] [--parts update] [--size 512] [--repeats 2]
 
@@ -43,8 +43,9 @@ class SD15(comfy.supported_models.SD15):
     unet_config = {
         "image_size": 32, "in_channels": 4, "out_channels": 4, "model_channels": 320, "channel_mult": [1, 2, 4, 4],
         "num_res_blocks": [2, 2, 2, 2], "transformer_depth": [1, 1, 1, 1, 1, 1, 0, 0], "transformer_depth_middle": 1,
-        "transformer_depth_output": [1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0], "context_dim": 768, "use_linear_in_transformer": False,
-        "use_spatial_transformer": True, "use_temporal_attention": False, "legacy": False, "adm_in_channels": None,
+        "transformer_depth_output": [1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0], "context_dim": 768,
+        "use_linear_in_transformer": False, "use_spatial_transformer": True, "use_temporal_attention": False,
+        "legacy": False, "adm_in_channels": None,
     }  # fmt: skip
 
 
@@ -96,13 +97,27 @@ def ours(model, conditioning, x) -> float:
     settings = type(method().settings)(refine_steps=0, resolution="1/4")
     with torch.inference_mode():
         patched, record = attach(model, method(settings), TARGETS)
-        comfy.sample.sample(patched, x, 1, 1.0, "euler", "normal", conditioning, conditioning, torch.zeros_like(x), seed=0, disable_pbar=True)
+        comfy.sample.sample(
+            patched,
+            x,
+            1,
+            1.0,
+            "euler",
+            "normal",
+            conditioning,
+            conditioning,
+            torch.zeros_like(x),
+            seed=0,
+            disable_pbar=True,
+        )
     assert record.updates == 1, "the update did not run"
     return record.seconds
 
 
 def published(model, conditioning, x) -> float:
-    """Seconds of one update as the papers' code makes it: the whole network, with every layer's probabilities written out."""
+    """Seconds of one update as the papers' code makes it: the whole network, with every layer's probabilities written
+    out.
+    """
     network = model.model
     method = METHODS["attend_and_excite"]()
     mean = MapMean()
@@ -118,7 +133,12 @@ def published(model, conditioning, x) -> float:
     started = time.perf_counter()
     with differentiable(network):
         leaf = (x * 14.6).requires_grad_()
-        network.apply_model(leaf, torch.tensor([14.6]), c_crossattn=tokens.clone(), transformer_options={"optimized_attention_override": explicit})
+        network.apply_model(
+            leaf,
+            torch.tensor([14.6]),
+            c_crossattn=tokens.clone(),
+            transformer_options={"optimized_attention_override": explicit},
+        )
         loss = method.loss(mean.mean, TARGETS).per_image.sum()
         torch.autograd.grad(loss, leaf)
     return time.perf_counter() - started
@@ -128,7 +148,19 @@ def plain_step(model, conditioning, x) -> float:
     """Seconds of one sampling step with guidance: two rows through the network."""
     started = time.perf_counter()
     with torch.inference_mode():
-        comfy.sample.sample(model, x, 1, 7.0, "euler", "normal", conditioning, conditioning, torch.zeros_like(x), seed=0, disable_pbar=True)
+        comfy.sample.sample(
+            model,
+            x,
+            1,
+            7.0,
+            "euler",
+            "normal",
+            conditioning,
+            conditioning,
+            torch.zeros_like(x),
+            seed=0,
+            disable_pbar=True,
+        )
     return time.perf_counter() - started
 
 
@@ -162,7 +194,9 @@ def update_costs(model, conditioning, x, repeats: int) -> dict:
 
 
 def picture_costs(repeats: int) -> dict:
-    """Whole pictures with the demo model: each method's time over plain sampling's, the median over prompts and seeds."""
+    """Whole pictures with the demo model: each method's time over plain sampling's, the median over
+    prompts and seeds.
+    """
     with torch.inference_mode():
         model, clip, _ = load_demo_model()
     defaults = demo_card()["sampling"]
@@ -175,7 +209,7 @@ def picture_costs(repeats: int) -> dict:
             variants = {"record_only": attach(model, METHODS["attend_and_excite"](), targets, strength=0.0)}
             variants |= {name: attach(model, method(), targets) for name, method in METHODS.items()}
 
-        def draw(patched, seed: int) -> float:
+        def draw(patched, seed: int, positive=positive, negative=negative) -> float:
             noise = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(seed))
             started = time.perf_counter()
             with torch.inference_mode():
@@ -202,7 +236,9 @@ def picture_costs(repeats: int) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, help="only these (all of it takes half an hour on a slow processor)")
+    parser.add_argument(
+        "--parts", nargs="+", choices=PARTS, help="only these (all of it takes half an hour on a slow processor)"
+    )
     parser.add_argument("--size", type=int, default=512, help="picture side for the SD1.5 update, in pixels")
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--steps", type=int, default=4, help="of a regulated picture, half of them edited")
@@ -210,7 +246,11 @@ def main() -> None:
     parts = options.parts or PARTS
     result: dict = {}
     if "layer" in parts:
-        print("One layer edited by Attention Regulation, 16 x 16, 8 heads, 2 targets, 20 iterations, float32, one thread:", flush=True)
+        print(
+            "One layer edited by Attention Regulation, 16 x 16, 8 heads, 2 targets, 20 iterations, float32, one "
+            "thread:",
+            flush=True,
+        )
         result |= regulation.layer_costs(TARGETS)
         print(f"  {result['regulation_speedup']:.0f} x as fast as the published way", end=" ")
         print(f"({result['regulation_ms']:.2f} of {result['regulation_published_ms']:.0f} ms; ", end="")
@@ -219,21 +259,40 @@ def main() -> None:
     if "image" in parts or "update" in parts:
         model, (x, conditioning) = sd15(), latent_and_prompt(options.size)
     if "image" in parts:
-        print(f"A picture with Attention Regulation on the SD1.5 architecture, {options.size} x {options.size}, float32:", flush=True)
+        print(
+            f"A picture with Attention Regulation on the SD1.5 architecture, {options.size} x {options.size}, float32:",
+            flush=True,
+        )
         result |= regulation.image_costs(model, conditioning, x, TARGETS, max(options.repeats, 2), options.steps)
-        print(f"  {result['regulation_image_ratio']:.3f} x plain, {result['regulation_layers']} layers edited in half of the steps (published 1.488 x)")
+        print(
+            f"  {result['regulation_image_ratio']:.3f} x plain, {result['regulation_layers']} layers edited in half of "
+            f"the steps (published 1.488 x)"
+        )
     if "update" in parts:
-        print(f"One update on the SD1.5 architecture, {options.size} x {options.size}, float32, {torch.get_num_threads()} threads:", flush=True)
+        print(
+            f"One update on the SD1.5 architecture, {options.size} x {options.size}, float32, "
+            f"{torch.get_num_threads()} threads:",
+            flush=True,
+        )
         result |= update_costs(model, conditioning, x, options.repeats)
         print(f"  time            {result['update_time_ratio']:.2f} x the published way's")
-        print(f"  kept for backward {result['update_bytes_ratio']:.2f} x ({result['update_bytes'] / 1e9:.2f} of {result['published_bytes'] / 1e9:.2f} GB)")
-        print(f"  one update takes {result['update_per_plain_step']:.2f} x a plain step with guidance (published way {result['published_per_plain_step']:.2f})")
+        print(
+            f"  kept for backward {result['update_bytes_ratio']:.2f} x ({result['update_bytes'] / 1e9:.2f} of "
+            f"{result['published_bytes'] / 1e9:.2f} GB)"
+        )
+        print(
+            f"  one update takes {result['update_per_plain_step']:.2f} x a plain step with guidance (published way "
+            f"{result['published_per_plain_step']:.2f})"
+        )
     if "pictures" in parts:
         print("Whole pictures with the demo model:", flush=True)
         result |= picture_costs(max(options.repeats, 2))
         for name, ratio in result["picture_time_ratio"].items():
             extra = result["extra_network_calls"].get(name)
-            print(f"  {name:20s} {ratio:.2f} x plain" + (f", {extra:g} extra calls in {result['picture_steps']} steps" if extra is not None else ""))
+            print(
+                f"  {name:20s} {ratio:.2f} x plain"
+                + (f", {extra:g} extra calls in {result['picture_steps']} steps" if extra is not None else "")
+            )
     if options.json:
         print(json.dumps(result))
 

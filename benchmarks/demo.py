@@ -1,4 +1,4 @@
-"""The main job in one go: the same prompts drawn plainly and with each method, on the real host, with the model that comes with the pack.
+"""The main job in one go: the same prompts drawn plainly and with each method, with the model that comes with the pack.
 
     python3 dev.py demo
 
@@ -47,7 +47,9 @@ def for_this_model() -> dict[str, Method]:
 
 
 def placed(method: Method, model, positive, targets, seed: int):
-    """For a method that works in regions, where the model begins to draw each object from this seed; None for the others."""
+    """For a method that works in regions, where the model begins to draw each object from this seed; None for the
+    others.
+    """
     if not any(isinstance(part.method, OutputMix) for part in method.parts):
         return None
     looking = {"predictor": "attention", **asdict(AttentionSettings())}
@@ -55,12 +57,23 @@ def placed(method: Method, model, positive, targets, seed: int):
 
 
 def draw(model, vae, positive, negative, seed: int) -> tuple[torch.Tensor, float]:
-    """The host's KSampler and VAE Decode, with the demo model's own settings: a picture [1, H, W, 3], and its seconds."""
+    """The host's KSampler and VAE Decode, with the demo model's own settings: a picture [1, H, W,
+    3], and its seconds.
+    """
     settings = demo_card()["sampling"]
     latent = {"samples": torch.zeros(1, 4, SIDE // 8, SIDE // 8)}
     started = time.perf_counter()
     drawn = host.KSampler().sample(
-        model, seed, settings["steps"], settings["cfg"], settings["sampler"], settings["scheduler"], positive, negative, latent, 1.0
+        model,
+        seed,
+        settings["steps"],
+        settings["cfg"],
+        settings["sampler"],
+        settings["scheduler"],
+        positive,
+        negative,
+        latent,
+        1.0,
     )[0]
     return host.VAEDecode().decode(vae, drawn)[0], time.perf_counter() - started
 
@@ -79,7 +92,10 @@ def loss_change(record) -> str:
         return f"{len(record.mixes)} steps with mixed attention"
     if not measured:
         return f"{len(record.edits)} steps with edited scores" if record.edits else "no update"
-    before, after = measured[0].first[0], (measured[-1].after if measured[-1].after is not None else measured[-1].last)[0]
+    before, after = (
+        measured[0].first[0],
+        (measured[-1].after if measured[-1].after is not None else measured[-1].last)[0],
+    )
     return "  ".join(f"{name} {b:.2f}→{a:.2f}" for name, b, a in zip(measured[-1].names, before, after, strict=True))
 
 
@@ -98,30 +114,52 @@ def main() -> None:
         for prompt in PROMPTS:
             positive, targets, summary = FidelityExtractTargets.execute(clip, prompt).args
             negative = FidelityExtractTargets.execute(clip, "").args[0]
-            print(f'\n"{prompt}": {summary.splitlines()[0]} {", ".join(target.phrase for target in targets.objects)}', flush=True)
+            print(
+                f'\n"{prompt}": {summary.splitlines()[0]} {", ".join(target.phrase for target in targets.objects)}',
+                flush=True,
+            )
             pictures = []
             for seed in range(options.seeds):
                 plain, plain_seconds = draw(model, vae, positive, negative, seed)
-                rows.append((prompt, str(seed), "plain", "", drawn_right(plain, targets), f"{plain_seconds:.1f}", "1.0"))
+                rows.append(
+                    (prompt, str(seed), "plain", "", drawn_right(plain, targets), f"{plain_seconds:.1f}", "1.0")
+                )
                 row = [("plain", plain[0])]
                 for name, method in for_this_model().items():
                     print(f"  seed {seed}: {method.title} ...", flush=True)
                     layout = placed(method, model, positive, targets, seed)
                     patched, record = FidelityApply.execute(model, method, targets, 1.0, 0.0, 1.0, layout).args
                     picture, seconds = draw(patched, vae, positive, negative, seed)
-                    rows.append((prompt, str(seed), name, loss_change(record), drawn_right(picture, targets), f"{seconds:.1f}", f"{seconds / plain_seconds:.1f}"))
+                    rows.append(
+                        (
+                            prompt,
+                            str(seed),
+                            name,
+                            loss_change(record),
+                            drawn_right(picture, targets),
+                            f"{seconds:.1f}",
+                            f"{seconds / plain_seconds:.1f}",
+                        )
+                    )
                     row.append((TITLES.get(name, method.title), picture[0]))
                 overlays = FidelityViewMaps.execute(record, targets, picture, False).args[0]
                 row += [("", overlay) for overlay in overlays]
                 pictures.append(row)
             path = options.out / f"demo_{prompt.replace(' ', '_')}.png"
-            save(render.side_by_side(pictures, titles=[f'"{prompt}", seed {seed}' for seed in range(options.seeds)]), path)
+            save(
+                render.side_by_side(pictures, titles=[f'"{prompt}", seed {seed}' for seed in range(options.seeds)]),
+                path,
+            )
             print(f"  wrote {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}", flush=True)
     print()
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    print('\n"right" counts the objects that a detector finds with the shape and colour of the prompt. A few pictures prove nothing:\nbenchmarks/fidelity.py draws hundreds, on other prompts and seeds than those the presets were tuned on.')
+    print(
+        '\n"right" counts the objects that a detector finds with the shape and colour of the prompt. A few pictures '
+        "prove nothing:\nbenchmarks/fidelity.py draws hundreds, on other prompts and seeds than those the presets were "
+        "tuned on."
+    )
 
 
 def save(picture: torch.Tensor, path: Path) -> None:

@@ -1,14 +1,15 @@
 """Do the methods help? Many prompts, fixed seeds, drawn plainly, with each method and with its placebo, and judged.
 
     python3 dev.py run benchmarks/fidelity.py                                   # the test half, every method: hours
-    python3 dev.py run benchmarks/fidelity.py --half dev --methods t_sam --set t_sam.step_size=3
-    python3 dev.py run benchmarks/fidelity.py --short --json
-    python3 dev.py run benchmarks/fidelity.py --checkpoint sd15.safetensors --clip-vision clip.safetensors --prompts my.txt --seeds 0-3
+    python3 dev.py run benchmarks/fidelity.py --half dev --methods t_sam --set t_sam.step_size=3 python3 dev.py run
+    benchmarks/fidelity.py --short --json python3 dev.py run benchmarks/fidelity.py --checkpoint sd15.safetensors
+    --clip-vision clip.safetensors --prompts my.txt --seeds 0-3
 
-Pictures of the demo model are judged by a detector (are the shapes there, in their colours?), those of a real checkpoint by
-CLIP (similarity to the prompt, and to the object that fares worst). A method has to beat plain sampling and its placebo,
-random updates of the same size, on the same seeds (McNemar's exact test, and a sign test by prompt). Settings are tuned on
-the dev half; the test half, which shares no prompt and no seed with it, gives the figures to report.
+Pictures of the demo model are judged by a detector (are the shapes there, in their colours?), those of a real
+checkpoint by CLIP (similarity to the prompt, and to the object that fares worst). A method has to beat plain sampling
+and its placebo, random updates of the same size, on the same seeds (McNemar's exact test, and a sign test by prompt).
+Settings are tuned on the dev half; the test half, which shares no prompt and no seed with it, gives the figures to
+report.
 
 Every picture's figures go to a CSV at once: started again, the benchmark goes on where it was stopped.
 """
@@ -27,7 +28,17 @@ load_pack()
 
 import torch  # noqa: E402
 from measuring.artist import Artist, Drawn  # noqa: E402
-from measuring.cases import FIRST_SEED, HALVES, PROMPTS, SEEDS, Case, read_cases, read_seeds, relation_cases, shape_cases  # noqa: E402
+from measuring.cases import (  # noqa: E402
+    FIRST_SEED,
+    HALVES,
+    PROMPTS,
+    SEEDS,
+    Case,
+    read_cases,
+    read_seeds,
+    relation_cases,
+    shape_cases,
+)
 from measuring.contestants import PLACEBO, PLAIN, Contestant, contestants  # noqa: E402
 from measuring.judge import ClipJudge, ShapeJudge, cost_in_quality  # noqa: E402
 from measuring.sheet import Sheet  # noqa: E402
@@ -45,7 +56,9 @@ BATCH = 8
 class Benchmark:
     """Draws, judges and keeps what is not in the table yet."""
 
-    def __init__(self, artist: Artist, judge, table: Table, model_id: str, runners: list[Contestant], placebos: bool = True) -> None:
+    def __init__(
+        self, artist: Artist, judge, table: Table, model_id: str, runners: list[Contestant], placebos: bool = True
+    ) -> None:
         self.artist, self.judge, self.table, self.runners, self.placebos = artist, judge, table, runners, placebos
         sampling = json.dumps(artist.sampling, sort_keys=True)
         self.settings = {PLAIN: _fingerprint(model_id, sampling)}
@@ -57,7 +70,9 @@ class Benchmark:
         return not all(self.table.has(name, self.settings[name], case.prompt, seed) for seed in seeds)
 
     def run(self, case: Case, seeds: list[int], sheet: Sheet | None = None) -> None:
-        """One prompt with some seeds in all the ways that are missing, or in all ways if they are wanted for the sheet."""
+        """One prompt with some seeds in all the ways that are missing, or in all ways if they are
+        wanted for the sheet.
+        """
         wanted = {r: [r.name, r.placebo] if self.placebos else [r.name] for r in self.runners}
         to_do = [r for r, names in wanted.items() if sheet or any(self.missing(name, case, seeds) for name in names)]
         if not to_do and not self.missing(PLAIN, case, seeds):
@@ -69,7 +84,9 @@ class Benchmark:
             drawn = self.artist.with_method(runner.method, targets, conditioning, seeds)
             ways.append((runner.name, drawn))
             if self.placebos:
-                ways.append((runner.placebo, self.artist.with_placebo(runner.method, drawn.moves, targets, conditioning, seeds)))
+                ways.append(
+                    (runner.placebo, self.artist.with_placebo(runner.method, drawn.moves, targets, conditioning, seeds))
+                )
         for name, drawn in ways:
             rows = self._rows(name, case, seeds, targets, drawn, plain)
             self.table.add([row for row in rows if not self.table.has(name, row["settings"], case.prompt, row["seed"])])
@@ -78,7 +95,9 @@ class Benchmark:
 
     def _rows(self, name: str, case: Case, seeds: list[int], targets, drawn: Drawn, plain: Drawn) -> list[dict]:
         rows = []
-        for seed, picture, first, moved in zip(seeds, drawn.pictures.numpy(), plain.pictures.numpy(), drawn.moved, strict=True):
+        for seed, picture, first, moved in zip(
+            seeds, drawn.pictures.numpy(), plain.pictures.numpy(), drawn.moved, strict=True
+        ):
             key = {"name": name, "settings": self.settings[name], "prompt": case.prompt, "seed": seed}
             cost = {"moved": moved, "updates": drawn.updates, "seconds": drawn.seconds, "plain_seconds": plain.seconds}
             rows.append({**key, **self.judge(picture, case, targets), **cost_in_quality(picture, first), **cost})
@@ -99,7 +118,9 @@ class Benchmark:
             methods[PLACEBO] = compare(pooled, plain * len(self.runners), None)
         for runner in self.runners:
             against = {part: compare(rows[runner.name], rows[part], None) for part in runner.parts if part in rows}
-            methods[runner.name] = compare(rows[runner.name], plain, rows[runner.placebo] or None) | {"against": against}
+            methods[runner.name] = compare(rows[runner.name], plain, rows[runner.placebo] or None) | {
+                "against": against
+            }
         return {"methods": methods, "placebos": placebos, "prompts": len(cases), "seeds": len(seeds)}
 
 
@@ -109,24 +130,39 @@ def _fingerprint(*parts: str) -> str:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--methods", default=None, help=f"comma-separated; t_sam:paper is a preset, t_sam+syngen a combination (default: {','.join(METHODS)})")
-    parser.add_argument("--set", action="append", default=[], metavar="METHOD.SETTING=VALUE", help="change a setting; may be repeated")
+    parser.add_argument(
+        "--methods",
+        default=None,
+        help=f"comma-separated; t_sam:paper is a preset, t_sam+syngen a combination (default: {','.join(METHODS)})",
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="METHOD.SETTING=VALUE", help="change a setting; may be repeated"
+    )
     parser.add_argument("--half", choices=HALVES, default="test", help="dev to tune, test to report")
     parser.add_argument("--objects", default="2,3", help="numbers of objects in the demo model's prompts")
-    parser.add_argument("--relations", action="store_true", help="prompts of two objects that say how they stand, instead")
+    parser.add_argument(
+        "--relations", action="store_true", help="prompts of two objects that say how they stand, instead"
+    )
     parser.add_argument("--no-placebo", action="store_true", help="leave out the placebos, to tune in less time")
     parser.add_argument("--count", type=int, default=PROMPTS, help="so many of the half's prompts")
     parser.add_argument("--prompts", type=Path, help="a file with one prompt a line, instead of the built-in ones")
-    parser.add_argument("--seeds", help=f"such as 0-3, KSampler's seeds (default: {SEEDS} seeds, other ones in each half; one in the short form)")
+    parser.add_argument(
+        "--seeds",
+        help=f"such as 0-3, KSampler's seeds (default: {SEEDS} seeds, other ones in each half; one in the short form)",
+    )
     parser.add_argument("--checkpoint", type=Path, help="a Stable Diffusion checkpoint instead of the demo model")
     parser.add_argument("--clip-vision", type=Path, help="the CLIP model that judges a checkpoint's pictures")
     parser.add_argument("--size", type=int, default=512, help="a checkpoint's picture side")
     parser.add_argument("--steps", type=int, help="sampling steps instead of the model's")
     parser.add_argument("--cfg", type=float, help="guidance instead of the model's")
     parser.add_argument("--batch", type=int, default=BATCH, help="most pictures drawn at once")
-    parser.add_argument("--out", type=Path, default=ROOT / "output" / "fidelity", help="folder for fidelity.csv and fidelity.png")
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "output" / "fidelity", help="folder for fidelity.csv and fidelity.png"
+    )
     parser.add_argument("--sheet", type=int, default=6, help="prompts on the contact sheet; 0 for none")
-    parser.add_argument("--short", action="store_true", help=f"{SHORT_PROMPTS} prompts, {SHORT_METHODS}, no sheet: at most two minutes")
+    parser.add_argument(
+        "--short", action="store_true", help=f"{SHORT_PROMPTS} prompts, {SHORT_METHODS}, no sheet: at most two minutes"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     return parser.parse_args()
 
@@ -155,7 +191,9 @@ def main() -> None:
         else:
             cases = shape_cases(options.half, tuple(int(n) for n in options.objects.split(",")))[:count]
         first = FIRST_SEED[options.half]
-        seeds = read_seeds(options.seeds) if options.seeds else list(range(first, first + (1 if options.short else SEEDS)))
+        seeds = (
+            read_seeds(options.seeds) if options.seeds else list(range(first, first + (1 if options.short else SEEDS)))
+        )
         judged = "shapes" if demo else "clip"
         table = Table(options.out / f"fidelity_{judged}.csv", judge.figures)
         benchmark = Benchmark(artist, judge, table, model_id, runners, not options.no_placebo)

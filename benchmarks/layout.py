@@ -8,9 +8,9 @@ Two formats of prompts with known meaning are read (see benchmarks/extraction.py
   holds: the two boxes lie apart along the relation's axis, in its order.
 - relations_end_to_end: of the same relations, the share that holds in the layout of what is read from the sentence
   alone, between the extracted objects of the listed names. An object that was not found loses its relations.
-- overlap_violations: pairs of objects without a relation whose boxes share more than 10 % of the smaller one.
-- outside: boxes that leave the picture.
-- seconds: processor time of the slowest layout of `--objects` objects (default 5) in a chain of mixed relations, over ten runs.
+- overlap_violations: pairs of objects without a relation whose boxes share more than 10 % of the smaller one. -
+outside: boxes that leave the picture. - seconds: processor time of the slowest layout of `--objects` objects (default
+5) in a chain of mixed relations, over ten runs.
 
 The first four are over every picture shape in `--sizes`.
 """
@@ -52,11 +52,15 @@ def given(example: Example) -> Targets:
 def read(example: Example) -> tuple[Targets, dict[str, int]]:
     """What is read from the sentence, and the index of each listed object in it."""
     scene = extract(parse_weights(example.sentence).text)
-    targets = as_targets([thing.phrase for thing in scene.objects], [(r.subject, r.predicate, r.object) for r in scene.relations])
+    targets = as_targets(
+        [thing.phrase for thing in scene.objects], [(r.subject, r.predicate, r.object) for r in scene.relations]
+    )
     index: dict[str, int] = {}
     for listed in example.objects:
         colour, name = split_colour(listed)
-        same = [i for i, thing in enumerate(scene.objects) if _plain(thing.name) == _plain(name) and i not in index.values()]
+        same = [
+            i for i, thing in enumerate(scene.objects) if _plain(thing.name) == _plain(name) and i not in index.values()
+        ]
         same.sort(key=lambda i: colour not in scene.objects[i].phrase.lower().split())
         if same:
             index[listed] = same[0]
@@ -76,7 +80,9 @@ def overlaps(layout: Layout) -> int:
 def slowest(count: int, repeats: int = 10) -> float:
     """Seconds of the slowest of `repeats` layouts, after one to warm up."""
     predicates = ("left of", "above", "next to", "in")
-    targets = as_targets([f"thing {i}" for i in range(count)], [(i, predicates[i % 4], i + 1) for i in range(count - 1)])
+    targets = as_targets(
+        [f"thing {i}" for i in range(count)], [(i, predicates[i % 4], i + 1) for i in range(count - 1)]
+    )
     times = []
     for seed in range(repeats + 1):
         started = time.process_time()
@@ -121,10 +127,14 @@ def main() -> None:
     parser.add_argument("--prompts", type=Path, required=True, help="file of prompts (gpt.txt or vsr.txt)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--objects", type=int, default=5, help="objects in the timed layout")
-    parser.add_argument("--errors", action="store_true", help="show the relations that do not hold from the sentence alone")
+    parser.add_argument(
+        "--errors", action="store_true", help="show the relations that do not hold from the sentence alone"
+    )
     parser.add_argument("--json", action="store_true", help="print the figures as one JSON object in the last line")
     options = parser.parse_args()
-    result = run(read_examples(options.prompts.read_text(encoding="utf-8")), SIZES, options.seed, options.objects, options.errors)
+    result = run(
+        read_examples(options.prompts.read_text(encoding="utf-8")), SIZES, options.seed, options.objects, options.errors
+    )
     for name, value in result.items():
         print(f"  {name:<22} {value}")
     if options.json:

@@ -2,9 +2,9 @@
 
     python3 dev.py run benchmarks/mixing.py [--json] [--size 512] [--repeats 3]
 
-Random weights in float32, guidance 7 (two rows), the solver's layout. Plain and mixed steps alternate; the figure is the
-ratio of the smallest time of each: of processor time, so that other programs on the machine do not matter, or on a GPU
-of elapsed time. What is measured includes the recording of the attention maps.
+Random weights in float32, guidance 7 (two rows), the solver's layout. Plain and mixed steps alternate; the figure is
+the ratio of the smallest time of each: of processor time, so that other programs on the machine do not matter, or on a
+GPU of elapsed time. What is measured includes the recording of the attention maps.
 """
 
 from __future__ import annotations
@@ -13,14 +13,18 @@ import argparse
 import json
 import time
 
-from cost import TARGETS, sd15
+from _pack import load_pack
+
+load_pack()
 
 import comfy.sample  # noqa: E402
 import torch  # noqa: E402
+from cost import TARGETS, sd15  # noqa: E402
 from prompt_fidelity.core.layout import solve  # noqa: E402
 from prompt_fidelity.core.methods import SpaceTime  # noqa: E402
 from prompt_fidelity.host.install import attach  # noqa: E402
 from prompt_fidelity.host.rows import KEY  # noqa: E402
+
 
 def run(size: int, repeats: int) -> dict[str, float]:
     model = sd15()
@@ -45,7 +49,19 @@ def run(size: int, repeats: int) -> dict[str, float]:
     def seconds(patched) -> float:
         started = clock()
         with torch.inference_mode():
-            comfy.sample.sample(patched, x, 1, 7.0, "euler", "normal", conditioning, negative, torch.zeros_like(x), seed=0, disable_pbar=True)
+            comfy.sample.sample(
+                patched,
+                x,
+                1,
+                7.0,
+                "euler",
+                "normal",
+                conditioning,
+                negative,
+                torch.zeros_like(x),
+                seed=0,
+                disable_pbar=True,
+            )
         return clock() - started
 
     times: dict[str, list[float]] = {name: [] for name in variants}

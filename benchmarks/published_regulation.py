@@ -1,7 +1,7 @@
 """Attention Regulation's edit of one layer the published way, written plainly: the measure that ours is held against.
 
-Twenty iterations, each of which adds the bumps to the scores, takes a softmax over all tokens and differentiates it with
-autograd, anomaly mode on.
+Twenty iterations, each of which adds the bumps to the scores, takes a softmax over all tokens and differentiates it
+with autograd, anomaly mode on.
 """
 
 from __future__ import annotations
@@ -45,4 +45,3 @@ def published_edit(scores: Tensor, columns: list[int], weights: Tensor, iteratio
     edited = scores.clone()
     edited[:, :, columns] += best
     return edited
-

@@ -29,7 +29,8 @@ class GivenStart(AttentionRegulation):
 
 
 def layer_costs(targets: Targets, rounds: int = 15) -> dict:
-    """One layer's edit, scores in and edited scores out: 16 x 16 pixels, 8 heads, 2 targets, 20 iterations, float32, one thread.
+    """One layer's edit, scores in and edited scores out: 16 x 16 pixels, 8 heads, 2 targets, 20 iterations, float32,
+    one thread.
 
     The speedup is the ratio of the smallest processor times over the rounds, each of which runs both on the same
     scores; beside it the median of the rounds' own ratios. Time by the clock would tell more of what else the machine
@@ -69,7 +70,9 @@ def layer_costs(targets: Targets, rounds: int = 15) -> dict:
 
 
 def image_costs(model, conditioning: list, x: Tensor, targets: Targets, repeats: int, steps: int) -> dict:
-    """A picture with guidance, half of its steps edited, over plain sampling: the smallest processor time of each, one thread."""
+    """A picture with guidance, half of its steps edited, over plain sampling: the smallest processor time of each, one
+    thread.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with torch.inference_mode():
@@ -78,7 +81,19 @@ def image_costs(model, conditioning: list, x: Tensor, targets: Targets, repeats:
     def draw(which) -> float:
         started = time.process_time()
         with torch.inference_mode():
-            comfy.sample.sample(which, x, steps, 7.0, "euler", "normal", conditioning, conditioning, torch.zeros_like(x), seed=0, disable_pbar=True)
+            comfy.sample.sample(
+                which,
+                x,
+                steps,
+                7.0,
+                "euler",
+                "normal",
+                conditioning,
+                conditioning,
+                torch.zeros_like(x),
+                seed=0,
+                disable_pbar=True,
+            )
         return time.process_time() - started
 
     times: dict[str, list[float]] = {"plain": [], "edited": []}

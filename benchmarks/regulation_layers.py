@@ -22,13 +22,16 @@ import json
 import time
 from dataclasses import replace
 
-from cost import TARGETS
+from _pack import load_pack
+
+load_pack()
 
 import comfy.ops  # noqa: E402
 import comfy.sample  # noqa: E402
 import comfy.supported_models  # noqa: E402
 import torch  # noqa: E402
 from comfy.ldm.modules.attention import BasicTransformerBlock, SpatialTransformer  # noqa: E402
+from cost import TARGETS  # noqa: E402
 from prompt_fidelity.core.editing import ScoreEditor  # noqa: E402
 from prompt_fidelity.core.methods import AttentionRegulation  # noqa: E402
 from prompt_fidelity.core.resolution import LAYERS, chosen_layers  # noqa: E402

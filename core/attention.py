@@ -16,7 +16,8 @@ def wide(x: Tensor) -> Tensor:
 
 
 def scores(q: Tensor, k: Tensor, scale: float | None = None, mask: Tensor | None = None) -> Tensor:
-    """q kᵀ · scale + mask: q [rows, heads, pixels, d], k [rows, heads, tokens, d] → float32 [rows, heads, pixels, tokens].
+    """q kᵀ · scale + mask: q [rows, heads, pixels, d], k [rows, heads, tokens, d] → float32 [rows, heads, pixels,
+    tokens].
 
     `scale` is 1/√d unless given. `mask` broadcasts to the scores: it is added, or, if boolean, False shuts a token out.
     """

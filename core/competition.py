@@ -8,13 +8,16 @@ from .targets import Targets
 
 SHARPNESS = 100.0  # as published by Attend-and-Excite and the methods built on it
 SHARPNESS_TOOLTIP = (
-    "How sharply the words compete for a pixel: the maps are multiplied by this before the softmax over the words (published: 100). "
-    "Less for a model whose attention is sharp already, where at 100 every word holds its pixel for certain and nothing moves."
+    "How sharply the words compete for a pixel: the maps are multiplied by this before the softmax over the words "
+    "(published: 100). "
+    "Less for a model whose attention is sharp already, where at 100 every word holds its pixel for certain and "
+    "nothing moves."
 )
 
 COMPETING = ("auto", "all", "words")
 COMPETING_TOOLTIP = (
-    "The tokens among which a pixel divides its attention. all: padding and end token take part (published for Stable Diffusion 1). "
+    "The tokens among which a pixel divides its attention. all: padding and end token take part (published for Stable "
+    "Diffusion 1). "
     "words: the prompt's own words only (published for Stable Diffusion 2, whose padding is no end token). "
     "auto: as published for the model's text encoder."
 )

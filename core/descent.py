@@ -85,7 +85,9 @@ def run_in_torch(base: Tensor, start: Tensor, matrix: Tensor, transposed: Tensor
     p, g = torch.empty_like(base), torch.empty_like(base)
     p3, g3 = p.view(targets, rows, pixels), g.view(targets, rows, pixels)
     total = base.new_empty(rows, pixels)
-    for i, (now, quantile, mean) in enumerate(zip(weights.unbind(0), quantiles.unbind(0), means.unbind(0), strict=True)):
+    for i, (now, quantile, mean) in enumerate(
+        zip(weights.unbind(0), quantiles.unbind(0), means.unbind(0), strict=True)
+    ):
         torch.addmm(base, now, matrix, out=p)
         p.clamp_(-_CERTAIN, _CERTAIN).exp_()
         torch.sum(p3, 0, out=total)

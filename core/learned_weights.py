@@ -157,5 +157,8 @@ def from_text(text: str) -> SpaceTime:
         for row in rows
     )
     if not numbers or len(rows) != len(names) or len({len(row) for row in rows}) != 1:
-        raise MethodError(f'{wanted}; "weights" must hold one list of numbers from 0 to {MOST:g} for each object, all of the same length.')
+        raise MethodError(
+            f'{wanted}; "weights" must hold one list of numbers from 0 to {MOST:g} for each object, all of the same '
+            f"length."
+        )
     return SpaceTime(settings, table=rows, names=tuple(names))

@@ -27,7 +27,9 @@ class Losses:
 
 
 def weighted(all_losses: Sequence[Losses], weights: Sequence[float], titles: Sequence[str]) -> Losses:
-    """Several methods' losses as one: their weighted sum per image, and everyone's columns, named by method and target."""
+    """Several methods' losses as one: their weighted sum per image, and everyone's columns, named
+    by method and target.
+    """
     if len(all_losses) == 1 and weights[0] == 1.0:
         return all_losses[0]
     per_image = sum(weight * losses.per_image for weight, losses in zip(weights, all_losses, strict=True))
@@ -44,7 +46,6 @@ def cosine_matrix(maps: Tensor) -> Tensor:
     """Cosine similarity over the pixels of every two maps, [B, n, pixels] → [B, n, n]; that of a zero map is 0."""
     unit = maps / torch.linalg.vector_norm(maps, dim=-1, keepdim=True).clamp_min(COSINE_EPS)
     return unit @ unit.transpose(-1, -2)
-
 
 
 def pixel_distributions(maps: Tensor) -> Tensor:

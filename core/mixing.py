@@ -36,7 +36,8 @@ class MixLog:
 
 
 class OutputMixer:
-    """Applies one output mix to one sampling run: decides at which steps, keeps the regions of every map size, and the log.
+    """Applies one output mix to one sampling run: decides at which steps, keeps the regions of every map size, and the
+    log.
 
     `strength` scales the weights; `start` and `end` narrow the method's own window. `log` receives one MixLog per mixed
     step (the caller's list, or a new one).
@@ -96,8 +97,12 @@ class OutputMixer:
         """Indices of the pixels of a map of h × w that belong to any object; all others stay as they are."""
         return self._on(h, w, device)[1]
 
-    def mix(self, global_out: Tensor, local_outs: Tensor, layer, size: tuple[int, int], unconditional: Tensor | None = None) -> Tensor:
-        """The mixed output of the covered pixels [B, covered, C], from those pixels of `global_out`, `local_outs` [O, B, covered, C]."""
+    def mix(
+        self, global_out: Tensor, local_outs: Tensor, layer, size: tuple[int, int], unconditional: Tensor | None = None
+    ) -> Tensor:
+        """The mixed output of the covered pixels [B, covered, C], from those pixels of `global_out`, `local_outs` [O,
+        B, covered, C].
+        """
         self._seen.add(layer)
         self._entry.unconditional &= unconditional is not None or not self.method.wants_unconditional
         regions, covered = self._on(*size, global_out.device)

@@ -85,9 +85,9 @@ class LatentOptimizer:
     a new one); `warnings` holds what the artist should know before the run. Raises MethodError if the targets lack
     what the method needs.
 
-    A combination is moved by all its parts at once: an update is Σ weight · step size · gradient over those whose window
-    holds the step, from one backward pass. A refinement is each part's own affair: only the parts whose point fires and
-    whose loss is not low enough yet take part in it.
+    A combination is moved by all its parts at once: an update is Σ weight · step size · gradient over those whose
+    window holds the step, from one backward pass. A refinement is each part's own affair: only the parts whose point
+    fires and whose loss is not low enough yet take part in it.
     """
 
     def __init__(
@@ -177,7 +177,9 @@ class LatentOptimizer:
         entry.observe(self._together(seen))
 
     def _together(self, seen: list[Losses]) -> Losses:
-        """The parts' losses as one, each counted by its share in the pull, so that the total can be compared over steps."""
+        """The parts' losses as one, each counted by its share in the pull, so that the total can be compared over
+        steps.
+        """
         pulls = [part.weight * part.schedule.step_size for part in self._parts]
         whole = sum(pulls)
         shares = [pull / whole if whole else 1 / len(pulls) for pull in pulls]
@@ -202,7 +204,9 @@ class LatentOptimizer:
 
 @dataclass(eq=False)
 class _RunningPart:
-    """A part of the method in this run: its schedule within the run's window, and the last refinement point that fired."""
+    """A part of the method in this run: its schedule within the run's window, and the last
+    refinement point that fired.
+    """
 
     method: LatentLoss
     weight: float
@@ -239,7 +243,9 @@ def _update(turns: list[_Turn], closing: bool, leaf: Tensor, entry: StepLog) -> 
     """Which images move now, bool [B], and by how much per unit of `factor`: Σ step size · gradient over the parts."""
     masks = [turn.usable if closing else turn.refining for turn in turns]
     # Each image's loss depends on its own latent alone, so the gradient of the sum is every image's own gradient.
-    pulls = [turn.size * torch.where(mask, turn.losses.per_image, 0.0).sum() for turn, mask in zip(turns, masks, strict=True)]
+    pulls = [
+        turn.size * torch.where(mask, turn.losses.per_image, 0.0).sum() for turn, mask in zip(turns, masks, strict=True)
+    ]
     update = torch.autograd.grad(sum(pulls), leaf)[0]
     finite = update.flatten(1).isfinite().all(dim=1)
     moving = torch.stack(masks).any(dim=0)

@@ -31,7 +31,13 @@ def loss_plot(record: Record, width: int = 960, height: int = 540) -> Tensor:
         chart.empty(_reason(record))
         return chart.image()
     points = [point for line in lines.values() for point in line]
-    chart.axes([x for x, _, _ in points], [y for _, y, _ in points], _title(record), _legend_room(width, lines), _measure(record))
+    chart.axes(
+        [x for x, _, _ in points],
+        [y for _, y, _ in points],
+        _title(record),
+        _legend_room(width, lines),
+        _measure(record),
+    )
     for entry in record.measured():
         if entry.refined:
             chart.refinement(entry.progress * 100, int(entry.updates.max()))
@@ -44,9 +50,19 @@ def loss_plot(record: Record, width: int = 960, height: int = 540) -> Tensor:
 def epochs_plot(lines: dict[str, list[float]], title: str, width: int = 960, height: int = 540) -> Tensor:
     """Values by name, one per epoch from 0 on, as a line chart [1, height, width, 3] in 0..1."""
     chart = _Chart(width, height)
-    drawn: dict[str, _Line] = {name: [(float(epoch), value, True) for epoch, value in enumerate(values)] for name, values in lines.items()}
+    drawn: dict[str, _Line] = {
+        name: [(float(epoch), value, True) for epoch, value in enumerate(values)] for name, values in lines.items()
+    }
     points = [point for line in drawn.values() for point in line]
-    chart.axes([x for x, _, _ in points], [y for _, y, _ in points], title, _legend_room(width, drawn), "loss", across="updates of the weights", least=1.0)
+    chart.axes(
+        [x for x, _, _ in points],
+        [y for _, y, _ in points],
+        title,
+        _legend_room(width, drawn),
+        "loss",
+        across="updates of the weights",
+        least=1.0,
+    )
     for i, (name, line) in enumerate(list(drawn.items())[:_MOST_LINES]):
         chart.line(line, LINE_COLOURS[i % len(LINE_COLOURS)])
         chart.legend(i, name, line, LINE_COLOURS[i % len(LINE_COLOURS)])
@@ -125,7 +141,14 @@ class _Chart:
         )
 
     def axes(
-        self, xs: list[float], ys: list[float], title: str, legend_room: int, measure: str, across: str = "progress of the run (%)", least: float = 10.0
+        self,
+        xs: list[float],
+        ys: list[float],
+        title: str,
+        legend_room: int,
+        measure: str,
+        across: str = "progress of the run (%)",
+        least: float = 10.0,
     ) -> None:
         self.left, self.right = 70, self.width - legend_room - 20
         self.top, self.bottom = 50, self.height - 62

@@ -11,7 +11,8 @@ from torch import Tensor
 
 @lru_cache(maxsize=64)
 def quantile_rank(quantile: float, count: int, dtype: torch.dtype = torch.float32) -> tuple[int, float]:
-    """(lower, fraction): the quantile of `count` values lies `fraction` of the way from sorted value lower to lower + 1.
+    """(lower, fraction): the quantile of `count` values lies `fraction` of the way from sorted value lower to lower +
+    1.
 
     In the values' `dtype` as in torch.quantile: 0.9 · 1023 is 920.69995 in float32, and a descent that follows the
     exact rank may branch off to another pixel.

@@ -53,7 +53,9 @@ class Record:
         warnings: list[str] | tuple[str, ...] = (),
         reason: str = "",
     ) -> None:
-        """Forget the run before and note what this one is; `self.steps`, `self.edits` and `self.mixes` are the run's logs to fill."""
+        """Forget the run before and note what this one is; `self.steps`, `self.edits` and `self.mixes` are the run's
+        logs to fill.
+        """
         # The text encoder's attention may lie on the GPU, and the encoder itself should not be kept by a record.
         fresh = Record(
             method,

@@ -132,7 +132,9 @@ def _shares(record: Record) -> list[str]:
     rows = [["step", *edited[0].names]]
     for entry in edited:
         moved = zip(entry.before.mean(0).tolist(), entry.after.mean(0).tolist(), strict=True)
-        step = f"{entry.index + 1} ({entry.progress:.0%})" + (f" [{layers.index(entry.layers) + 1}]" if len(layers) > 1 else "")
+        step = f"{entry.index + 1} ({entry.progress:.0%})" + (
+            f" [{layers.index(entry.layers) + 1}]" if len(layers) > 1 else ""
+        )
         rows.append([step, *(f"{before:.1%} → {after:.1%}" for before, after in moved)])
     if len(layers) == 1:
         named = [f"Edited layers, in every step: {', '.join(layers[0])}."]
@@ -147,7 +149,8 @@ def _notes(record: Record) -> list[str]:
         notes += [f"At {entry.progress:.0%} of the run: {reason}." for reason in entry.skipped]
     if any(not entry.unconditional for entry in record.mixes):
         notes.append(
-            "The negative prompt was not run together with the positive one (guidance 1, or little memory), so the attention to "
+            "The negative prompt was not run together with the positive one (guidance 1, or little memory), so the "
+            "attention to "
             "the whole prompt was taken off in its place."
         )
     if record.finished:

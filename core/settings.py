@@ -24,7 +24,9 @@ def setting(
 
 
 def from_plain(kind: type, values: dict[str, Any]) -> Any:
-    """Settings of a kind from what JSON can hold. Raises MethodError for a name, type or value that they cannot have."""
+    """Settings of a kind from what JSON can hold. Raises MethodError for a name, type or value that
+    they cannot have.
+    """
     known = {f.name: f for f in fields(kind)}
     if unknown := [name for name in values if name not in known]:
         raise MethodError(f"unknown settings: {', '.join(unknown)}.")
@@ -41,7 +43,9 @@ def _checked(f: Field, value: Any) -> Any:
         return tuple(value)
     if isinstance(like, bool | str):
         if not isinstance(value, type(like)):
-            raise MethodError(f"{f.name} must be {'true or false' if isinstance(like, bool) else 'a text'}, not {value!r}.")
+            raise MethodError(
+                f"{f.name} must be {'true or false' if isinstance(like, bool) else 'a text'}, not {value!r}."
+            )
         return value
     least, most = f.metadata["minimum"], f.metadata["maximum"]
     if not _is_number(value) or not least <= value <= most:

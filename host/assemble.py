@@ -1,4 +1,5 @@
-"""Build small models through the host's own classes: a ModelPatcher from a config, a CLIP from a tokenizer and an encoder.
+"""Build small models through the host's own classes: a ModelPatcher from a config, a CLIP from a tokenizer and an
+encoder.
 
 This is what the host's checkpoint loader does after it has guessed the config, without the guess: nothing is registered
 with the host and none of its tables change. The patchers are plain (not the dynamic kind that streams weights): a model
@@ -18,12 +19,17 @@ from torch import Tensor
 def assemble_model(
     config: comfy.supported_models_base.BASE, weights: dict[str, Tensor], dtype: torch.dtype = torch.float32
 ) -> comfy.model_patcher.ModelPatcher:
-    """The diffusion model of a config with `weights` (the UNet's own names) in `dtype`. Raises ValueError if some do not fit."""
+    """The diffusion model of a config with `weights` (the UNet's own names) in `dtype`. Raises ValueError if some do
+    not fit.
+    """
     config.set_inference_dtype(dtype, None)
     model = config.get_model({}, "", device=comfy.model_management.unet_offload_device())
     missing, unexpected = model.diffusion_model.load_state_dict(weights, strict=False)
     if missing or unexpected:
-        raise ValueError(f"the weights do not fit the model: {len(missing)} missing, {len(unexpected)} unknown, such as {[*missing, *unexpected][0]}")
+        raise ValueError(
+            f"the weights do not fit the model: {len(missing)} missing, {len(unexpected)} unknown, such as "
+            f"{[*missing, *unexpected][0]}"
+        )
     return comfy.model_patcher.ModelPatcher(
         model,
         load_device=comfy.model_management.get_torch_device(),
@@ -36,12 +42,18 @@ def assemble_clip(
 ) -> comfy.sd.CLIP:
     """A CLIP from the host's tokenizer and encoder classes, its sizes overridden.
 
-    `settings` maps the encoder's name ("clip_l", "clip_h", "clip_g") to the config entries to change, `weights` holds every
-    weight but the logit scale. `max_length` is the number of token positions, start and end included.
+    `settings` maps the encoder's name ("clip_l", "clip_h", "clip_g") to the config entries to change, `weights` holds
+    every weight but the logit scale. `max_length` is the number of token positions, start and end included.
     """
     target = comfy.supported_models_base.ClipTarget(tokenizer, encoder)
-    options = {f"{name}_model_config": {**changes, "max_position_embeddings": max_length} for name, changes in settings.items()}
+    options = {
+        f"{name}_model_config": {**changes, "max_position_embeddings": max_length} for name, changes in settings.items()
+    }
     lengths = {f"{name}_max_length": max_length for name in settings}
     return comfy.sd.CLIP(
-        target, tokenizer_data=lengths, model_options={**options, "dtype": torch.float32}, state_dict=weights, disable_dynamic=True
+        target,
+        tokenizer_data=lengths,
+        model_options={**options, "dtype": torch.float32},
+        state_dict=weights,
+        disable_dynamic=True,
     )

@@ -1,4 +1,6 @@
-"""Where a noise level stands in the run, and how far one unit of the papers' latent is in the sampler's own coordinates."""
+"""Where a noise level stands in the run, and how far one unit of the papers' latent is in the sampler's own
+coordinates.
+"""
 
 import math
 
@@ -11,12 +13,15 @@ class Coordinates:
 
     def __init__(self, model_sampling):
         self.model_sampling = model_sampling
-        # The host only offers percent -> sigma; the inverse is read off a table. The ends of its range are sentinels (1e9 and 0).
+        # The host only offers percent -> sigma; the inverse is read off a table. The ends of its range are sentinels
+        # (1e9 and 0).
         self._percents = np.linspace(0.0, 1.0, 1001)[1:-1]
         self._log_sigmas = np.log([max(float(model_sampling.percent_to_sigma(p)), 1e-9) for p in self._percents])
 
     def progress(self, sigma: float) -> float:
-        """Fraction of the noise schedule that lies behind noise level `sigma`: the host's own percent, 0 at pure noise and 1 at the picture."""
+        """Fraction of the noise schedule that lies behind noise level `sigma`: the host's own percent, 0 at pure noise
+        and 1 at the picture.
+        """
         if sigma <= 0:
             return 1.0
         log_sigma = math.log(sigma)
@@ -28,8 +33,9 @@ class Coordinates:
         """What a step in the papers' latent z is multiplied by to act on the sampler's x.
 
         The papers descend on the variance-preserving z; the host's eps and v models sample x = z sqrt(1 + sigma^2), so
-        z <- z - a dL/dz is x <- x - (1 + sigma^2) a dL/dx. The host's own input scaling c_in = z / x gives the factor as
-        1 / c_in^2 for every kind of model: 1 + sigma^2 for eps and v prediction, 1 for flow models, which sample z itself.
+        z <- z - a dL/dz is x <- x - (1 + sigma^2) a dL/dx. The host's own input scaling c_in = z / x gives the factor
+        as 1 / c_in^2 for every kind of model: 1 + sigma^2 for eps and v prediction, 1 for flow models, which sample z
+        itself.
         """
         c_in = float(self.model_sampling.calculate_input(torch.tensor([sigma]), torch.ones(1, 1)))
         return 1.0 / (c_in * c_in)

@@ -85,7 +85,9 @@ def demo_card() -> dict:
 
 
 def _text_weights(stored: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The text encoder's weights as the host names them, the token table filled up: words never trained on say nothing."""
+    """The text encoder's weights as the host names them, the token table filled up: words never
+    trained on say nothing.
+    """
     weights = {
         "clip_l." + name.removeprefix(TEXT_PREFIX): value.float()
         for name, value in stored.items()
@@ -102,7 +104,10 @@ def _text_weights(stored: dict[str, Tensor]) -> dict[str, Tensor]:
 def load_demo_model(weights: Path = WEIGHTS) -> tuple[comfy.model_patcher.ModelPatcher, comfy.sd.CLIP, comfy.sd.VAE]:
     """TinyShapes' diffusion model, text encoder and VAE. Raises HostError if the weights file is missing."""
     if not weights.is_file():
-        raise HostError(f"The demo model's weights are missing: {weights}. Install the pack again, or train them with benchmarks/tinyshapes/train.py.")
+        raise HostError(
+            f"The demo model's weights are missing: {weights}. Install the pack again, or train them with "
+            f"benchmarks/tinyshapes/train.py."
+        )
     stored = comfy.utils.load_torch_file(str(weights), safe_load=True)
     unet = {name.removeprefix(UNET_PREFIX): value for name, value in stored.items() if name.startswith(UNET_PREFIX)}
     patcher = assemble_model(TinyShapes(UNET_CONFIG), unet)

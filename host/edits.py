@@ -1,7 +1,7 @@
 """Score edits inside the host's attention: those of all Apply nodes that a model went through, in their order.
 
-What an edit changes of a layer's output is added to whatever the layer gave: the host's kernel, another pack's kernel in
-its place, or another pack's replacement of the whole layer. So all of them keep what they do, and only the edited
+What an edit changes of a layer's output is added to whatever the layer gave: the host's kernel, another pack's kernel
+in its place, or another pack's replacement of the whole layer. So all of them keep what they do, and only the edited
 layers ever write their scores out, of the edited rows alone.
 """
 
@@ -30,7 +30,8 @@ class LayerEdit:
 class EditChain:
     """All score edits of one run. The run that makes it applies it; the others add theirs.
 
-    `final` holds the probabilities [B, heads, pixels, tokens] that the layer at work now attends with, by chunk of rows.
+    `final` holds the probabilities [B, heads, pixels, tokens] that the layer at work now attends with, by chunk of
+    rows.
     """
 
     def __init__(self) -> None:
@@ -41,7 +42,9 @@ class EditChain:
     def active(self) -> bool:
         return any(edit.editor.active for edit in self.edits)
 
-    def applied(self, out: torch.Tensor, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int, options: dict) -> torch.Tensor:
+    def applied(
+        self, out: torch.Tensor, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int, options: dict
+    ) -> torch.Tensor:
         """A layer's output [rows, pixels, heads * d], with the edits' effect on the controlled rows."""
         self.final = {}
         h, w = options["activations_shape"][-2:]
@@ -55,10 +58,14 @@ class EditChain:
         for chunk in chunks:
             rows = slice(chunk * size, (chunk + 1) * size)
             mine = [edit for edit in edits if chunk in edit.rows.chunks(options)]
-            out[rows] += self._change(q[rows], k[rows], v[rows], heads, mine, site, (h, w), chunk, options).to(out.dtype)
+            out[rows] += self._change(q[rows], k[rows], v[rows], heads, mine, site, (h, w), chunk, options).to(
+                out.dtype
+            )
         return out
 
-    def _change(self, q, k, v, heads: int, edits: list[LayerEdit], site: Site, size: tuple[int, int], chunk: int, options: dict) -> torch.Tensor:
+    def _change(
+        self, q, k, v, heads: int, edits: list[LayerEdit], site: Site, size: tuple[int, int], chunk: int, options: dict
+    ) -> torch.Tensor:
         """What the edits add to the output of one chunk's rows, [B, pixels, heads * d] float32."""
         uuid = options["uuids"][chunk]
         # A conditioning that was batched with a longer one is repeated: its first copy alone gives the same attention.

@@ -45,7 +45,9 @@ def ordinary(arguments: Mapping) -> dict:
 
 
 def beside_the_network(guider) -> list[torch.nn.Module]:
-    """What else the host has loaded for a run and runs with the network (ControlNets): it takes part in gradient passes."""
+    """What else the host has loaded for a run and runs with the network (ControlNets): it takes part in gradient
+    passes.
+    """
     loaded = [getattr(patcher, "model", None) for patcher in getattr(guider, "loaded_models", [])]
     return [model for model in loaded if isinstance(model, torch.nn.Module)]
 

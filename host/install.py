@@ -38,14 +38,20 @@ def attach(
 
     `start` and `end` are the host's percent of the noise schedule; they narrow the method's own window. With strength 0
     or without objects the picture is bit-identical to the plain model's and only the maps are recorded. `layout` is for
-    methods that work in regions; without one they take the solver's. Raises HostError for a model that the method cannot work with, core MethodError for targets it cannot.
+    methods that work in regions; without one they take the solver's. Raises HostError for a model that the method
+    cannot work with, core MethodError for targets it cannot.
     """
     if start >= end:
-        raise HostError(f"start_percent ({start:g}) must be smaller than end_percent ({end:g}); otherwise there is no step to act on.")
+        raise HostError(
+            f"start_percent ({start:g}) must be smaller than end_percent ({end:g}); otherwise there is no step to act "
+            f"on."
+        )
     cross_attention_sites(model.model.diffusion_model)
     demo = is_demo_model(model)
     method, reason = method.resolve(targets, Situation(can_be_differentiated(model), layout is not None, demo))
-    plan = Plan(method, targets, strength, start, end, Record(), node_id, reason, layout, hints=_presets_for(demo, method))
+    plan = Plan(
+        method, targets, strength, start, end, Record(), node_id, reason, layout, hints=_presets_for(demo, method)
+    )
     if plan.mix is not None:
         plan = replace(plan, local=local_prompts(plan.mix.method, targets, layout))
     plan.begin()
@@ -61,10 +67,16 @@ def _presets_for(demo: bool, method: Method) -> tuple[str, ...]:
     hints = []
     for part in (part.method for part in method.parts if DEMO_PRESET in part.method.PRESETS):
         if demo and part.preset not in (DEMO_PRESET, "custom"):
-            hints.append(f'The preset {part.preset} of {part.title} is made for Stable Diffusion. For the demo model, choose the preset "{DEMO_PRESET}".')
+            hints.append(
+                f"The preset {part.preset} of {part.title} is made for Stable Diffusion. For the demo model, choose "
+                f'the preset "{DEMO_PRESET}".'
+            )
         elif not demo and part.preset == DEMO_PRESET:
             first = next(iter(part.PRESETS))
-            hints.append(f'The preset {DEMO_PRESET} of {part.title} is made for the pack\'s demo model. For this model, choose the preset "{first}".')
+            hints.append(
+                f"The preset {DEMO_PRESET} of {part.title} is made for the pack's demo model. For this model, choose "
+                f'the preset "{first}".'
+            )
     return tuple(hints)
 
 
@@ -75,7 +87,11 @@ def local_prompts(method: OutputMix, targets: Targets, layout: Layout | None) ->
         method.check_layout(layout)
     if targets.encode is None:
         raise HostError("These targets have no text encoder with them. Connect the targets output of Extract Targets.")
-    placed = [placement.name for placement in layout.placements] if layout is not None else [target.phrase for target in targets.objects]
+    placed = (
+        [placement.name for placement in layout.placements]
+        if layout is not None
+        else [target.phrase for target in targets.objects]
+    )
     return tuple(targets.encode([method.local_prompt(phrase) for phrase in placed]))
 
 
@@ -96,7 +112,8 @@ def resident_clone(model):
         return model.clone()
     if model.cached_patcher_init is None:
         raise HostError(
-            "This model streams its weights and was not loaded by one of ComfyUI's own loaders, so it cannot be loaded as a whole for the gradients. "
+            "This model streams its weights and was not loaded by one of ComfyUI's own loaders, so it cannot be loaded "
+            "as a whole for the gradients. "
             "Load it with Load Checkpoint or Load Diffusion Model, or start ComfyUI with --disable-dynamic-vram."
         )
     return model.clone(disable_dynamic=True)
@@ -109,7 +126,9 @@ def _prepare_sampling(executor, model, noise_shape, conds, *args, **kwargs):
 
 
 class _OuterSample:
-    """The host's OUTER_SAMPLE wrapper: makes a Run, lets the host sample with it, and closes the record whatever happens."""
+    """The host's OUTER_SAMPLE wrapper: makes a Run, lets the host sample with it, and closes the record whatever
+    happens.
+    """
 
     def __init__(self, plan: Plan):
         self.plan = plan
@@ -122,7 +141,9 @@ class _OuterSample:
         run.install()
         started, finished = time.perf_counter(), False
         try:
-            samples = executor(noise, latent_image, with_solver_model(sampler, run.before_call), sigmas, *args, **kwargs)
+            samples = executor(
+                noise, latent_image, with_solver_model(sampler, run.before_call), sigmas, *args, **kwargs
+            )
             finished = True
             return samples
         finally:
@@ -134,21 +155,26 @@ class _OuterSample:
         facts, plan = facts_of(sampler), self.plan
         if facts.support == "refused" and plan.moves:
             raise HostError(
-                f"{plan.method.title} cannot work with the sampler {name_of(sampler)}: {facts.note}. Choose another, for example euler or dpmpp_2m."
+                f"{plan.method.title} cannot work with the sampler {name_of(sampler)}: {facts.note}. Choose another, "
+                f"for example euler or dpmpp_2m."
             )
         if not hasattr(sampler, "sampler_function"):
             raise HostError(
-                f"The sampler {name_of(sampler)} does not take its steps the way ComfyUI's own samplers do, so {plan.method.title} cannot follow it. "
+                f"The sampler {name_of(sampler)} does not take its steps the way ComfyUI's own samplers do, so "
+                f"{plan.method.title} cannot follow it. "
                 "Choose one of the samplers in KSampler, for example euler."
             )
         conds = controlled(guider, plan.targets)
         if not conds:
             raise HostError(
-                "The positive prompt that reaches the sampler does not come from the Extract Targets node whose targets are applied here "
-                f'("{plan.targets.prompt[:60]}"). Connect the conditioning output of that Extract Targets node to the sampler\'s positive input.'
+                "The positive prompt that reaches the sampler does not come from the Extract Targets node whose "
+                "targets are applied here "
+                f'("{plan.targets.prompt[:60]}"). Connect the conditioning output of that Extract Targets node to the '
+                f"sampler's positive input."
             )
         if any(cond["cross_attn"].shape[1] < plan.targets.length for cond in conds):
             raise HostError(
-                f'The positive prompt was shortened after Extract Targets ("{plan.targets.prompt[:60]}"), so its words are no longer where they were found. '
+                f'The positive prompt was shortened after Extract Targets ("{plan.targets.prompt[:60]}"), so its words '
+                f"are no longer where they were found. "
                 "Connect the conditioning directly, without the node that shortens it."
             )

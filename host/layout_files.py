@@ -20,11 +20,19 @@ def register_folder() -> None:
 
 
 def load_predictor() -> tuple[LearnedPredictor, object]:
-    """The predictor and RoBERTa's tokenizer. Raises HostError that names the files that are missing, and where to put them."""
+    """The predictor and RoBERTa's tokenizer. Raises HostError that names the files that are missing, and where to put
+    them.
+    """
     register_folder()
     folders = [Path(folder) for folder in folder_paths.get_folder_paths(FOLDER)]
-    checkpoints = sorted(path for folder in folders if folder.is_dir() for path in folder.iterdir() if path.suffix in _CHECKPOINTS)
-    missing = ["the predictor's checkpoint (.pth, from the paper's repository Diffusion-SpaceTime-Attn)"] if not checkpoints else []
+    checkpoints = sorted(
+        path for folder in folders if folder.is_dir() for path in folder.iterdir() if path.suffix in _CHECKPOINTS
+    )
+    missing = (
+        ["the predictor's checkpoint (.pth, from the paper's repository Diffusion-SpaceTime-Attn)"]
+        if not checkpoints
+        else []
+    )
     home = max(folders, key=lambda folder: sum((folder / name).is_file() for name in _VOCABULARY))
     missing += [f"{name} (of RoBERTa-base)" for name in _VOCABULARY if not (home / name).is_file()]
     if missing:

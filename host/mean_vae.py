@@ -36,8 +36,12 @@ def _blur(side: float) -> Tensor:
 
 
 def state_dict() -> dict[str, Tensor]:
-    """Weights for the host's TAESD, float32. Colours travel through the decoder as p - n, both kept positive for its ReLUs."""
-    weights = {name: torch.zeros_like(value) for name, value in comfy.taesd.taesd.TAESD(latent_channels=4).state_dict().items()}
+    """Weights for the host's TAESD, float32. Colours travel through the decoder as p - n, both kept positive for its
+    ReLUs.
+    """
+    weights = {
+        name: torch.zeros_like(value) for name, value in comfy.taesd.taesd.TAESD(latent_channels=4).state_dict().items()
+    }
     to_vae = 1.0 / comfy.latent_formats.SD15().scale_factor  # the model's latents times this are the VAE's
 
     encoder = "taesd_encoder."

@@ -1,7 +1,7 @@
 """Mixes attention outputs inside the host's U-Net: each object's own prompt is attended to in the object's region.
 
-Both ends of a cross-attention are the host's list hooks, which other packs and other Apply nodes share: one hook sees the
-hidden states that go in, the other changes what has come out. What happens between them, the host's kernel, another
+Both ends of a cross-attention are the host's list hooks, which other packs and other Apply nodes share: one hook sees
+the hidden states that go in, the other changes what has come out. What happens between them, the host's kernel, another
 pack's, or a replacement of the whole layer, stays as it is. The local prompts' keys and values are computed once per
 layer and run; only pixels that some region covers are attended for.
 """
@@ -9,7 +9,12 @@ layer and run; only pixels that some region covers are attended for.
 from collections.abc import Sequence
 
 import torch
-from comfy.ldm.modules.attention import BasicTransformerBlock, SpatialTransformer, attention_pytorch, optimized_attention
+from comfy.ldm.modules.attention import (
+    BasicTransformerBlock,
+    SpatialTransformer,
+    attention_pytorch,
+    optimized_attention,
+)
 
 from ..core.mixing import OutputMixer
 from .rows import Rows
@@ -22,7 +27,14 @@ class LayerMixes:
     `learning`: the mixture's own weights are being optimised, so that gradient passes are mixed too.
     """
 
-    def __init__(self, mixer: OutputMixer, rows: Rows, local: Sequence[torch.Tensor], diffusion_model: torch.nn.Module, learning: bool = False):
+    def __init__(
+        self,
+        mixer: OutputMixer,
+        rows: Rows,
+        local: Sequence[torch.Tensor],
+        diffusion_model: torch.nn.Module,
+        learning: bool = False,
+    ):
         self.mixer = mixer
         self.rows = rows
         self.local = local
@@ -38,7 +50,9 @@ class LayerMixes:
         patches["attn2_output_patch"] = [*patches.get("attn2_output_patch", []), self._leave]
 
     def _enter(self, n, context, value, extra_options: dict):
-        """The host's attn2 patch: keeps the hidden states [rows, pixels, C] until the layer is through; changes nothing."""
+        """The host's attn2 patch: keeps the hidden states [rows, pixels, C] until the layer is through; changes
+        nothing.
+        """
         # A gradient pass of another method asks what the model itself attends to.
         mixed = self.mixer.active and (self.learning or not n.requires_grad)
         self._entered = (extra_options, n) if mixed else None
@@ -77,7 +91,13 @@ class LayerMixes:
         return torch.stack(
             [
                 layer.to_out(
-                    attend(q, k.expand(batch, -1, -1), v.expand(batch, -1, -1), layer.heads, attn_precision=layer.attn_precision)
+                    attend(
+                        q,
+                        k.expand(batch, -1, -1),
+                        v.expand(batch, -1, -1),
+                        layer.heads,
+                        attn_precision=layer.attn_precision,
+                    )
                 )
                 for k, v in self._keys[site]
             ]

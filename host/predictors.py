@@ -8,10 +8,24 @@ from ..core.targets import Targets
 from .early_attention import early_maps
 from .layout_files import load_predictor
 
-PREDICTORS: dict[str, type[BoxSettings]] = {"solver": BoxSettings, "learned": LearnedSettings, "attention": AttentionSettings}
+PREDICTORS: dict[str, type[BoxSettings]] = {
+    "solver": BoxSettings,
+    "learned": LearnedSettings,
+    "attention": AttentionSettings,
+}
 
 
-def predict(name: str, settings: BoxSettings, targets: Targets, width: int, height: int, seed: int, *, model=None, conditioning=None) -> Layout:
+def predict(
+    name: str,
+    settings: BoxSettings,
+    targets: Targets,
+    width: int,
+    height: int,
+    seed: int,
+    *,
+    model=None,
+    conditioning=None,
+) -> Layout:
     """A layout by the predictor `name`. Raises HostError or MethodError, in the artist's words, for what it lacks."""
     return _PREDICT[name](settings, targets, width, height, seed, model, conditioning)
 

@@ -21,11 +21,15 @@ def show_on_node(text: str, node_id: str | None) -> None:
 
 
 def progress_bar() -> Callable[[int, int, Tensor | None], None]:
-    """The running node's own bar: told(done, total, picture), the picture [H, W, 3] in 0..1 shown on the node, or None."""
+    """The running node's own bar: told(done, total, picture), the picture [H, W, 3] in 0..1 shown
+    on the node, or None.
+    """
     bar = comfy.utils.ProgressBar(1)
 
     def told(done: int, total: int, picture: Tensor | None) -> None:
-        shown = None if picture is None else ("JPEG", Image.fromarray((picture * 255).round().byte().cpu().numpy()), 512)
+        shown = (
+            None if picture is None else ("JPEG", Image.fromarray((picture * 255).round().byte().cpu().numpy()), 512)
+        )
         bar.update_absolute(done, total, shown)
 
     return told

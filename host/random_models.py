@@ -1,7 +1,7 @@
 """Tiny networks with seeded random weights, one of each Stable Diffusion family, for tests and trials.
 
-The wiring is each family's own (blocks, attention levels, text encoders, prediction type, pooled conditioning); only the
-widths are small. They draw nothing, but everything that hooks into a model can be tried on them in a second.
+The wiring is each family's own (blocks, attention levels, text encoders, prediction type, pooled conditioning); only
+the widths are small. They draw nothing, but everything that hooks into a model can be tried on them in a second.
 """
 
 from __future__ import annotations
@@ -66,8 +66,18 @@ SMALL = {**TEXT, "hidden_size": 48, "intermediate_size": 96}
 LARGE = {**TEXT, "hidden_size": 64, "intermediate_size": 128}
 FAMILIES = {
     "sd1": (TinySD1, comfy.sd1_clip.SD1Tokenizer, comfy.sd1_clip.SD1ClipModel, {"clip_l": SMALL}),
-    "sd2": (TinySD2, comfy.text_encoders.sd2_clip.SD2Tokenizer, comfy.text_encoders.sd2_clip.SD2ClipModel, {"clip_h": LARGE}),
-    "sdxl": (TinySDXL, comfy.sdxl_clip.SDXLTokenizer, comfy.sdxl_clip.SDXLClipModel, {"clip_l": SMALL, "clip_g": LARGE}),
+    "sd2": (
+        TinySD2,
+        comfy.text_encoders.sd2_clip.SD2Tokenizer,
+        comfy.text_encoders.sd2_clip.SD2ClipModel,
+        {"clip_h": LARGE},
+    ),
+    "sdxl": (
+        TinySDXL,
+        comfy.sdxl_clip.SDXLTokenizer,
+        comfy.sdxl_clip.SDXLClipModel,
+        {"clip_l": SMALL, "clip_g": LARGE},
+    ),
 }
 
 
@@ -94,8 +104,8 @@ def load_random_model(
 ) -> tuple[comfy.model_patcher.ModelPatcher, comfy.sd.CLIP, comfy.sd.VAE]:
     """A tiny model of `family` ("sd1", "sd2" or "sdxl") with random weights: its patcher, text encoder(s) and VAE.
 
-    `dtype` is the UNet's; float64 serves for finite differences (of what happens inside it: its output leaves the host in
-    float32). Raises ValueError for another family.
+    `dtype` is the UNet's; float64 serves for finite differences (of what happens inside it: its output leaves the host
+    in float32). Raises ValueError for another family.
     """
     if family not in FAMILIES:
         raise ValueError(f"there is no random model of family {family!r}: choose one of {', '.join(FAMILIES)}")

@@ -11,7 +11,9 @@ KEY = "prompt_fidelity_targets"
 def carries(cond: dict, targets: Targets) -> bool:
     """Whether a conditioning was encoded from the very prompt that `targets` were found in."""
     other = cond.get(KEY)
-    return other is not None and (other is targets or (other.prompt == targets.prompt and other.content == targets.content))
+    return other is not None and (
+        other is targets or (other.prompt == targets.prompt and other.content == targets.content)
+    )
 
 
 def controlled(guider, targets: Targets) -> list[dict]:
@@ -35,10 +37,16 @@ class Rows:
     def chunks(self, transformer_options: dict) -> list[int]:
         """The controlled chunks of a call, by their place in it."""
         calls = zip(transformer_options["uuids"], transformer_options["cond_or_uncond"])
-        return [chunk for chunk, (uuid, kind) in enumerate(calls) if uuid in self.tokens and (uuid not in self.copied or kind == 0)]
+        return [
+            chunk
+            for chunk, (uuid, kind) in enumerate(calls)
+            if uuid in self.tokens and (uuid not in self.copied or kind == 0)
+        ]
 
     def select(self, tensor: torch.Tensor, transformer_options: dict) -> torch.Tensor | None:
-        """The controlled rows of `tensor` [rows, ...], or None where the call has none. The first of several chunks is taken."""
+        """The controlled rows of `tensor` [rows, ...], or None where the call has none. The first of several chunks is
+        taken.
+        """
         chunks = self.chunks(transformer_options)
         if not chunks:
             return None

@@ -55,7 +55,9 @@ class Plan:
 
     @property
     def moves(self) -> bool:
-        """Whether the latent is to be moved, which needs gradients: the whole model on the device, and a fitting sampler."""
+        """Whether the latent is to be moved, which needs gradients: the whole model on the device, and a fitting
+        sampler.
+        """
         return self.acts and any(isinstance(part.method, LatentLoss) for part in self._at_work)
 
     @property
@@ -73,15 +75,23 @@ class Plan:
         return [part for part in self.method.parts if part.weight > 0 and part.method.applies(self.targets)]
 
     def begin(self, sampler=None, sigmas=()) -> None:
-        """Empties the record, and notes in it all that is known before a run (with a sampler) or when the node has run."""
+        """Empties the record, and notes in it all that is known before a run (with a sampler) or
+        when the node has run.
+        """
         warnings = [*self.method.check(self.targets), *(self.hints if self.acts else ())]
         if self.mix is not None and self.layout is None:
-            warnings.append("No layout is connected, so the objects go where the solver puts them. Connect Predict Layout to see and change their places.")
+            warnings.append(
+                "No layout is connected, so the objects go where the solver puts them. Connect Predict Layout to see "
+                "and change their places."
+            )
         elif self.mix is not None and not self.layout.placements:
             warnings.append("The layout has a place for none of the objects, so the picture is left unchanged.")
         facts = facts_of(sampler) if sampler is not None else None
         if facts is not None and facts.support == "approximate" and self.moves:
-            warnings.append(f"The sampler {name_of(sampler)} takes the method's moves only in part: {facts.note}. Euler and dpmpp_2m take them whole.")
+            warnings.append(
+                f"The sampler {name_of(sampler)} takes the method's moves only in part: {facts.note}. Euler and "
+                f"dpmpp_2m take them whole."
+            )
         self.record.begin(
             self.method,
             self.targets,
@@ -96,8 +106,9 @@ class Plan:
 
 
 class Run:
-    """Moves the solver's latent at the start of each step in the window, or changes the attention inside the step's calls,
-    and records the maps of every step."""
+    """Moves the solver's latent at the start of each step in the window, or changes the attention inside the step's
+    calls, and records the maps of every step.
+    """
 
     def __init__(self, plan: Plan, guider, sampler, sigmas: torch.Tensor, latent_size: tuple[int, int]):
         self.plan = plan
@@ -107,13 +118,27 @@ class Run:
         self.coordinates = Coordinates(guider.model_patcher.get_model_object("model_sampling"))
         window, edit, mix = (plan.start, plan.end), plan.edit, plan.mix
         self.optimizer = (
-            LatentOptimizer(plan.method, plan.targets, plan.strength, *window, on_progress=self._progress, log=plan.record.steps) if plan.moves else None
+            LatentOptimizer(
+                plan.method, plan.targets, plan.strength, *window, on_progress=self._progress, log=plan.record.steps
+            )
+            if plan.moves
+            else None
         )
-        self.editor = ScoreEditor(edit.method, plan.targets, plan.strength * edit.weight, *window, log=plan.record.edits) if edit is not None else None
+        self.editor = (
+            ScoreEditor(edit.method, plan.targets, plan.strength * edit.weight, *window, log=plan.record.edits)
+            if edit is not None
+            else None
+        )
         self.mixer = None
         if mix is not None:
-            layout = plan.layout if plan.layout is not None else solve(plan.targets, *(side * _PIXELS for side in reversed(latent_size)))
-            self.mixer = OutputMixer(mix.method, plan.targets, layout, plan.strength * mix.weight, *window, log=plan.record.mixes)
+            layout = (
+                plan.layout
+                if plan.layout is not None
+                else solve(plan.targets, *(side * _PIXELS for side in reversed(latent_size)))
+            )
+            self.mixer = OutputMixer(
+                mix.method, plan.targets, layout, plan.strength * mix.weight, *window, log=plan.record.mixes
+            )
         sites = cross_attention_sites(guider.model_patcher.model.diffusion_model)
         level = choose_level(plan.method.resolution, *latent_size, list(sites.values()))
         self.recorded = sites_at(sites, level)
@@ -125,7 +150,11 @@ class Run:
             chain, applies = chain_of(guider.model_options)
             chain.edits.append(LayerEdit(self.editor, rows, edited_sites(sites, level, edit.method.settings.layers)))
             self.tap = Tap(rows, chain, applies)
-        self.mixes = LayerMixes(self.mixer, rows, plan.local, guider.model_patcher.model.diffusion_model) if self.mixer is not None else None
+        self.mixes = (
+            LayerMixes(self.mixer, rows, plan.local, guider.model_patcher.model.diffusion_model)
+            if self.mixer is not None
+            else None
+        )
         self.seconds = 0.0
         self._step = 0
 
@@ -135,11 +164,16 @@ class Run:
         if self.mixes is not None:
             self.mixes.install(self.guider.model_options)
         comfy.patcher_extension.add_wrapper_with_key(
-            comfy.patcher_extension.WrappersMP.PREDICT_NOISE, KEY, self.predict_noise, self.guider.model_options, is_model_options=True
+            comfy.patcher_extension.WrappersMP.PREDICT_NOISE,
+            KEY,
+            self.predict_noise,
+            self.guider.model_options,
+            is_model_options=True,
         )
 
     def before_call(self, model, x: torch.Tensor, sigma: torch.Tensor, kwargs: dict) -> torch.Tensor:
-        """Stands in for the solver's model: `model(x, sigma, **kwargs)`, preceded by the method's update where a step begins.
+        """Stands in for the solver's model: `model(x, sigma, **kwargs)`, preceded by the method's update where a step
+        begins.
 
         A score edit or an output mix that begins with a step stays in force for all of the step's network calls.
         """
@@ -173,7 +207,7 @@ class Run:
             if inside is not None:
                 inside.finish()
 
-    def predict_noise(self, executor, x, timestep, model_options={}, seed=None):
+    def predict_noise(self, executor, x, timestep, model_options={}, seed=None):  # noqa: B006, the host's signature
         """The host's PREDICT_NOISE wrapper: a gradient pass runs the controlled conditioning alone and ends early."""
         if self.tap.recording is None or not self.tap.recording.gradient:
             return executor(x, timestep, model_options, seed)
@@ -185,8 +219,8 @@ class Run:
             if "control" in cond:
                 cond = {**cond, "control": HeldControl(cond["control"])}
             comfy.samplers.calc_cond_batch(self.guider.inner_model, [[cond]], x, timestep, options)
-            # Reached only if the network ran to its end, or not at all: a conditioning that is not in force at this noise
-            # level, or a pack that answers from a cache.
+            # Reached only if the network ran to its end, or not at all: a conditioning that is not in force at this
+            # noise level, or a pack that answers from a cache.
             if self.tap.recording.seen:
                 break
         return x
@@ -211,7 +245,9 @@ class Run:
         return moved
 
     def _of_prompt(self, recording: Recording) -> torch.Tensor | None:
-        """The recorded maps on the prompt's own token axis: a conditioning that another was appended to has more tokens."""
+        """The recorded maps on the prompt's own token axis: a conditioning that another was appended to has more
+        tokens.
+        """
         maps = recording.result()
         return None if maps is None else maps[..., : self.plan.targets.length]
 
@@ -222,7 +258,8 @@ class Run:
     def _refuse_streamed_weights(self) -> None:
         if streams_weights(self.guider.model_patcher):
             raise HostError(
-                f"The model does not fit into the graphics card's memory as a whole, and {self.plan.method.title} needs it there. "
+                f"The model does not fit into the graphics card's memory as a whole, and {self.plan.method.title} "
+                f"needs it there. "
                 "Close other programs, use a smaller picture or batch, or start ComfyUI with --highvram."
             )
 

@@ -13,9 +13,10 @@ Carry = Literal["latent", "output"]
 
 @dataclass(frozen=True)
 class SamplerFacts:
-    """One step is `calls` network calls, the first of them at the solver's own latent; with `tapers` the last steps make
-    one call fewer each. `carry` says what takes a move along: the solver's own latent, changed in place, or only the
-    model's output at the moved latent (for solvers that would lose or negate a change in place)."""
+    """One step is `calls` network calls, the first of them at the solver's own latent; with `tapers` the last steps
+    make one call fewer each. `carry` says what takes a move along: the solver's own latent, changed in place, or only
+    the model's output at the moved latent (for solvers that would lose or negate a change in place).
+    """
 
     support: Support
     calls: int = 1
@@ -27,11 +28,15 @@ class SamplerFacts:
 _EXACT = SamplerFacts("exact")
 _TWO_CALLS = SamplerFacts("exact", calls=2)
 _OUTPUT = SamplerFacts(
-    "approximate", carry="output", note="it does not keep a moved latent, so only the model's answer to the move is used"
+    "approximate",
+    carry="output",
+    note="it does not keep a moved latent, so only the model's answer to the move is used",
 )
 # With some schedules these turn a change in place around (ipndm on "normal" by four times its size).
 _HISTORY = SamplerFacts(
-    "approximate", carry="output", note="it steps by the outputs of earlier steps, so only the model's answer to the move is used"
+    "approximate",
+    carry="output",
+    note="it steps by the outputs of earlier steps, so only the model's answer to the move is used",
 )
 
 # Keyed by the host's sampler names (KSampler's list). "_gpu" variants are the same solver with noise made on the GPU.
@@ -73,7 +78,9 @@ SAMPLERS: dict[str, SamplerFacts] = {
     "ipndm_v": _HISTORY,
     "gradient_estimation": _HISTORY,
     "gradient_estimation_cfg_pp": _HISTORY,
-    "dpm_fast": SamplerFacts("approximate", calls=3, note="it takes a few large steps of its own, so there are few places to act"),
+    "dpm_fast": SamplerFacts(
+        "approximate", calls=3, note="it takes a few large steps of its own, so there are few places to act"
+    ),
     "lcm": _OUTPUT,
     "sa_solver": _OUTPUT,
     # Its first call at a new noise level looks at a prediction that is thrown away; the state is in the call after it,
@@ -82,10 +89,14 @@ SAMPLERS: dict[str, SamplerFacts] = {
     "uni_pc": _OUTPUT,
     "uni_pc_bh2": _OUTPUT,
     "dpm_adaptive": SamplerFacts(
-        "refused", note="it chooses its steps itself and throws some away after a look, so a change at the start of a step has no meaning"
+        "refused",
+        note="it chooses its steps itself and throws some away after a look, so a change at the start of a step has no "
+        "meaning",
     ),
 }
-UNKNOWN = SamplerFacts("approximate", note="it is not one of ComfyUI's own, so how it treats a moved latent is not known")
+UNKNOWN = SamplerFacts(
+    "approximate", note="it is not one of ComfyUI's own, so how it treats a moved latent is not known"
+)
 
 # Solver functions whose name does not follow the host's pattern `sample_<name>`.
 _FUNCTION_NAMES = {

@@ -66,7 +66,9 @@ class SolverModel:
 
 
 def with_solver_model(sampler, before_call: Callable):
-    """A copy of a host KSAMPLER whose solver calls `before_call(model, x, sigma, kwargs) -> denoised` instead of its model."""
+    """A copy of a host KSAMPLER whose solver calls `before_call(model, x, sigma, kwargs) -> denoised` instead of its
+    model.
+    """
     function = sampler.sampler_function
 
     @functools.wraps(function)

@@ -19,11 +19,15 @@ from .unet import Site, split_heads
 
 
 class PassEnded(BaseException):
-    """Ends a forward pass whose last wanted map is in. Not an Exception, so that no handler on the way takes it for a fault."""
+    """Ends a forward pass whose last wanted map is in. Not an Exception, so that no handler on the way takes it for a
+    fault.
+    """
 
 
 class Recording:
-    """The maps of one forward pass: mean over the heads and the layers at `sites`, which are of one resolution level."""
+    """The maps of one forward pass: mean over the heads and the layers at `sites`, which are of one
+    resolution level.
+    """
 
     def __init__(self, sites: frozenset[Site], tokens: int, gradient: bool, end_after: Site | None = None):
         self.sites = sites
@@ -80,21 +84,35 @@ class Tap:
         return self.applies and self.edits.active
 
     def _take_announcement(self, keys: int) -> dict | None:
-        """The options of the cross-attention just announced, unless this call is another attention (its keys differ)."""
+        """The options of the cross-attention just announced, unless this call is another attention
+        (its keys differ).
+        """
         announced, self._announced = self._announced, None
         return announced[0] if announced is not None and announced[1] == keys else None
 
     def _override(self, previous: Callable | None) -> Callable:
         def attend(func, q, k, v, heads, *args, **kwargs):
             if not self._listens(q):
-                return previous(func, q, k, v, heads, *args, **kwargs) if previous else func(q, k, v, heads, *args, **kwargs)
+                return (
+                    previous(func, q, k, v, heads, *args, **kwargs)
+                    if previous
+                    else func(q, k, v, heads, *args, **kwargs)
+                )
             options = None if kwargs.get("skip_reshape") else self._take_announcement(k.shape[1])
             if self.recording is None or not self.recording.gradient:
-                out = previous(func, q, k, v, heads, *args, **kwargs) if previous else func(q, k, v, heads, *args, **kwargs)
+                out = (
+                    previous(func, q, k, v, heads, *args, **kwargs)
+                    if previous
+                    else func(q, k, v, heads, *args, **kwargs)
+                )
                 return out if options is None else self._finished(out, q, k, v, heads, options)
             # The artist's kernel (sage, flash, sub-quadratic) may have no backward pass: PyTorch's own has.
             func = attention_pytorch
-            probs = None if options is None else self._record(q, k, heads, options, kwargs.get("mask", args[0] if args else None))
+            probs = (
+                None
+                if options is None
+                else self._record(q, k, heads, options, kwargs.get("mask", args[0] if args else None))
+            )
             if previous is not None:
                 return previous(func, q, k, v, heads, *args, **kwargs)
             if probs is not None:
@@ -106,7 +124,9 @@ class Tap:
         return attend
 
     def _wrapped(self, patch: Callable) -> Callable:
-        """Another pack's replacement of a cross-attention, seen from outside: what it gives is kept, edits are added to it."""
+        """Another pack's replacement of a cross-attention, seen from outside: what it gives is kept, edits are added to
+        it.
+        """
 
         def replaced(q, k, v, extra_options: dict):
             if not self._listens(q):
@@ -129,7 +149,9 @@ class Tap:
         return out
 
     def _record(self, q, k, heads: int, options: dict, mask) -> torch.Tensor | None:
-        """Adds this layer's map if it is wanted; returns its probabilities [rows, heads, pixels, keys] in a gradient pass."""
+        """Adds this layer's map if it is wanted; returns its probabilities [rows, heads, pixels, keys] in a gradient
+        pass.
+        """
         recording, site = self.recording, Site.of(options)
         h, w = options["activations_shape"][-2:]
         probs = None
@@ -154,6 +176,8 @@ class Tap:
         return probs
 
     def _edited(self, options: dict) -> torch.Tensor | None:
-        """The probabilities that the layer's first controlled rows attend with, if this run's chain has just edited them."""
+        """The probabilities that the layer's first controlled rows attend with, if this run's chain has just edited
+        them.
+        """
         edits_it = self.edits is not None and self.edits.active
         return self.edits.final.get(self.rows.chunks(options)[0]) if edits_it else None

@@ -1,4 +1,6 @@
-"""Encodes a prompt through the host's CLIP, once, and keeps what the methods need of it: token positions and text self-attention."""
+"""Encodes a prompt through the host's CLIP, once, and keeps what the methods need of it: token positions and text
+self-attention.
+"""
 
 from contextlib import contextmanager
 from dataclasses import replace
@@ -24,7 +26,10 @@ def encode_with_targets(clip, text: str, words: str = "") -> tuple[list, Targets
     core.prompt.WordNotFound for a word that is not in the prompt, and HostError without a usable CLIP.
     """
     if clip is None:
-        raise HostError("No CLIP is connected. Your checkpoint may hold no text encoder: load one with a CLIP loader and connect it.")
+        raise HostError(
+            "No CLIP is connected. Your checkpoint may hold no text encoder: load one with a CLIP loader and connect "
+            "it."
+        )
     parsed = prompts.parse_weights(text)
     scene = prompts.find_words(parsed.text, words) if words.strip() else prompts.extract(parsed.text)
     tokens = clip.tokenize(text, return_word_ids=True)
@@ -35,7 +40,12 @@ def encode_with_targets(clip, text: str, words: str = "") -> tuple[list, Targets
     with _self_attention(clip) as layers:
         conditioning = clip.encode_from_tokens_scheduled(clip.tokenize(text))
     pads_with_end = tokenizer.pad_token == tokenizer.end_token
-    targets = replace(targets, text_attention=_between_content(layers, targets), pads_with_end=pads_with_end, encode=partial(_encode, clip))
+    targets = replace(
+        targets,
+        text_attention=_between_content(layers, targets),
+        pads_with_end=pads_with_end,
+        encode=partial(_encode, clip),
+    )
     return node_helpers.conditioning_set_values(conditioning, {KEY: targets}), targets
 
 
@@ -48,23 +58,30 @@ def _clip_tokenizer(clip, name: str):
     tokenizer = getattr(clip.tokenizer, f"clip_{name}", None)
     if tokenizer is None or not hasattr(tokenizer, "inv_vocab"):
         raise HostError(
-            f"The connected text encoder ({type(clip.tokenizer).__name__}) is not a CLIP of the Stable Diffusion family, so its words cannot be located. "
+            f"The connected text encoder ({type(clip.tokenizer).__name__}) is not a CLIP of the Stable Diffusion "
+            f"family, so its words cannot be located. "
             "Connect the CLIP of a Stable Diffusion 1.x, 2.x or SDXL checkpoint."
         )
     return tokenizer
 
 
 def _pieces(tokenizer, chunks: list) -> list[list[tuple[str | None, float, int]]]:
-    """Chunks of (vocabulary piece, or None for an embedding's vector; weight; word id) from the host's (token, weight, word id)."""
+    """Chunks of (vocabulary piece, or None for an embedding's vector; weight; word id) from the host's (token, weight,
+    word id).
+    """
     return [
-        [(None if isinstance(token, torch.Tensor) else tokenizer.inv_vocab.get(token, ""), weight, word) for token, weight, word in chunk]
+        [
+            (None if isinstance(token, torch.Tensor) else tokenizer.inv_vocab.get(token, ""), weight, word)
+            for token, weight, word in chunk
+        ]
         for chunk in chunks
     ]
 
 
 @contextmanager
 def _self_attention(clip):
-    """Collects, per text encoder, the head mean of every layer's attention [rows, tokens, tokens] while the host encodes.
+    """Collects, per text encoder, the head mean of every layer's attention [rows, tokens, tokens] while the host
+    encodes.
 
     The encoder hands its attention function down to each layer as an argument; a hook on the layer puts a listener
     around it. The hooks are taken off again whatever happens.
@@ -96,7 +113,8 @@ def _listener(layers: list[torch.Tensor]):
 
 
 def _between_content(encoders: dict[str, list[torch.Tensor]], targets: Targets) -> torch.Tensor | None:
-    """[content, content] float32: mean over encoders and layers, block-diagonal over the chunks, which are encoded apart.
+    """[content, content] float32: mean over encoders and layers, block-diagonal over the chunks, which are encoded
+    apart.
 
     A weighted prompt is encoded with an empty one as an extra last row, which the chunks' own rows do not include.
     """

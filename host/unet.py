@@ -13,7 +13,9 @@ from .errors import HostError
 
 @dataclass(frozen=True)
 class Site:
-    """One cross-attention layer: its block ("input", "middle" or "output"), the block's number, and its place inside it."""
+    """One cross-attention layer: its block ("input", "middle" or "output"), the block's number, and its place inside
+    it.
+    """
 
     block: str
     number: int
@@ -55,8 +57,10 @@ def cross_attention_sites(diffusion_model: torch.nn.Module) -> dict[Site, int]:
                     level //= 2
     if not sites:
         raise HostError(
-            f"The model ({type(diffusion_model).__name__}) has no cross-attention between words and picture, so there is nothing to guide. "
-            "Prompt Fidelity works with Stable Diffusion 1.x, 2.x, SDXL and models built like them; connect such a checkpoint."
+            f"The model ({type(diffusion_model).__name__}) has no cross-attention between words and picture, so there "
+            f"is nothing to guide. "
+            "Prompt Fidelity works with Stable Diffusion 1.x, 2.x, SDXL and models built like them; connect such a "
+            "checkpoint."
         )
     return sites
 

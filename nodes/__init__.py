@@ -5,7 +5,17 @@ from comfy_api.latest import ComfyExtension, io
 from ..host.layout_files import register_folder
 from . import apply, combine, demo, layout, maps, methods, optimise, score, targets
 
-NODES = [*targets.NODES, *layout.NODES, *methods.NODES, *apply.NODES, *maps.NODES, *demo.NODES, *combine.NODES, *score.NODES, *optimise.NODES]
+NODES = [
+    *targets.NODES,
+    *layout.NODES,
+    *methods.NODES,
+    *apply.NODES,
+    *maps.NODES,
+    *demo.NODES,
+    *combine.NODES,
+    *score.NODES,
+    *optimise.NODES,
+]
 
 
 class PromptFidelityExtension(ComfyExtension):

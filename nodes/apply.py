@@ -14,23 +14,32 @@ class FidelityApply(io.ComfyNode):
             node_id="FidelityApply",
             display_name="Apply Attention Control",
             category=CATEGORY,
-            description="Gives back the model with a method attached: while any sampler draws the picture, the method sees to it that every target is drawn. "
+            description="Gives back the model with a method attached: while any sampler draws the picture, the method "
+            "sees to it that every target is drawn. "
             "Put it between the model (LoRAs included) and the sampler.",
             search_aliases=["prompt fidelity", "attend and excite", "t-sam", "missing object"],
             inputs=[
                 io.Model.Input("model", tooltip="A Stable Diffusion 1.x, 2.x or SDXL model."),
                 Method.Input("method", tooltip="From Select Method."),
-                Targets.Input("targets", tooltip="From the Extract Targets node whose conditioning goes to the sampler."),
+                Targets.Input(
+                    "targets", tooltip="From the Extract Targets node whose conditioning goes to the sampler."
+                ),
                 io.Float.Input(
                     "strength",
                     default=1.0,
                     min=0.0,
                     max=10.0,
                     step=0.05,
-                    tooltip="Multiplies the method's steps. 0 leaves the picture exactly as it is and only records the attention maps.",
+                    tooltip="Multiplies the method's steps. 0 leaves the picture exactly as it is and only records the "
+                    "attention maps.",
                 ),
                 io.Float.Input(
-                    "start_percent", default=0.0, min=0.0, max=1.0, step=0.01, tooltip="Act only after this part of the noise schedule; 0 is pure noise."
+                    "start_percent",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="Act only after this part of the noise schedule; 0 is pure noise.",
                 ),
                 io.Float.Input(
                     "end_percent",
@@ -38,21 +47,35 @@ class FidelityApply(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="Act only before this part of the noise schedule. The method's own window (for most the first half) still holds.",
+                    tooltip="Act only before this part of the noise schedule. The method's own window (for most the "
+                    "first half) still holds.",
                 ),
-                Layout.Input("layout", optional=True, tooltip="Where the objects go, for methods that work in regions (Space-Time Attention): from Predict Layout."),
+                Layout.Input(
+                    "layout",
+                    optional=True,
+                    tooltip="Where the objects go, for methods that work in regions (Space-Time Attention): from "
+                    "Predict Layout.",
+                ),
             ],
             outputs=[
                 io.Model.Output(tooltip="Connect it to the sampler."),
-                Record.Output("record", display_name="record", tooltip="What the method saw and did: connect it to View Attention Maps."),
+                Record.Output(
+                    "record",
+                    display_name="record",
+                    tooltip="What the method saw and did: connect it to View Attention Maps.",
+                ),
             ],
             hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
-    def execute(cls, model, method, targets, strength: float, start_percent: float, end_percent: float, layout=None) -> io.NodeOutput:
+    def execute(
+        cls, model, method, targets, strength: float, start_percent: float, end_percent: float, layout=None
+    ) -> io.NodeOutput:
         node = node_id_of(cls)
-        patched, record = attach(model, method, targets, strength=strength, start=start_percent, end=end_percent, node_id=node, layout=layout)
+        patched, record = attach(
+            model, method, targets, strength=strength, start=start_percent, end=end_percent, node_id=node, layout=layout
+        )
         show_on_node("\n".join(record.warnings) or f"{record.method.title} is attached.", node)
         return io.NodeOutput(patched, record)
 

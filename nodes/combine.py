@@ -12,7 +12,9 @@ _NEEDED, _MOST = 2, 4
 def _inputs(number: int) -> list[io.Input]:
     optional = number > _NEEDED
     return [
-        Method.Input(f"method_{number}", optional=optional, tooltip="From Select Method, or from another Combine Methods node."),
+        Method.Input(
+            f"method_{number}", optional=optional, tooltip="From Select Method, or from another Combine Methods node."
+        ),
         io.Float.Input(
             f"weight_{number}",
             default=1.0,
@@ -32,7 +34,8 @@ class FidelityCombineMethods(io.ComfyNode):
             node_id="FidelityCombineMethods",
             display_name="Combine Methods",
             category=CATEGORY,
-            description="Several methods as one: each keeps its own settings and its own part of the run, and all of them share one gradient pass, "
+            description="Several methods as one: each keeps its own settings and its own part of the run, and all of "
+            "them share one gradient pass, "
             "so two cost hardly more than one. Connect it to Apply Attention Control.",
             search_aliases=["mix methods", "blend methods"],
             inputs=[one for number in range(1, _MOST + 1) for one in _inputs(number)],
@@ -41,7 +44,9 @@ class FidelityCombineMethods(io.ComfyNode):
 
     @classmethod
     def execute(cls, **chosen) -> io.NodeOutput:
-        pairs = [(chosen.get(f"method_{number}"), chosen.get(f"weight_{number}", 1.0)) for number in range(1, _MOST + 1)]
+        pairs = [
+            (chosen.get(f"method_{number}"), chosen.get(f"weight_{number}", 1.0)) for number in range(1, _MOST + 1)
+        ]
         return io.NodeOutput(CombinedMethods([(method, weight) for method, weight in pairs if method is not None]))
 
 

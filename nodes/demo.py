@@ -14,7 +14,8 @@ class FidelityLoadDemoModel(io.ComfyNode):
             node_id="FidelityLoadDemoModel",
             display_name="Load Demo Model",
             category=CATEGORY,
-            description="Loads TinyShapes, a tiny model that comes with the pack and draws coloured shapes such as 'a red ball and a blue ring'. "
+            description="Loads TinyShapes, a tiny model that comes with the pack and draws coloured shapes such as 'a "
+            "red ball and a blue ring'. "
             "Replace it with Load Checkpoint to work with a real model.",
             search_aliases=["tinyshapes", "checkpoint"],
             inputs=[],
@@ -33,12 +34,16 @@ class FidelityLoadDemoCLIP(io.ComfyNode):
             node_id="FidelityLoadDemoCLIP",
             display_name="Load Demo CLIP",
             category=CATEGORY,
-            description="Loads TinyCLIP, a tiny CLIP that comes with the pack and knows how well a picture of coloured shapes fits a text. "
+            description="Loads TinyCLIP, a tiny CLIP that comes with the pack and knows how well a picture of coloured "
+            "shapes fits a text. "
             "It is for the demo model's pictures: for a real model, use Load CLIP and Load CLIP Vision.",
             search_aliases=["tinyclip", "clip vision", "clip score"],
             inputs=[],
             outputs=[
-                io.Clip.Output(tooltip="The text part, for Score Fidelity. To encode the demo model's prompts, use Load Demo Model's own CLIP."),
+                io.Clip.Output(
+                    tooltip="The text part, for Score Fidelity. To encode the demo model's prompts, use Load Demo "
+                    "Model's own CLIP."
+                ),
                 io.ClipVision.Output(tooltip="The picture part."),
             ],
         )

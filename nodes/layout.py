@@ -23,40 +23,71 @@ class FidelityPredictLayout(io.ComfyNode):
             node_id="FidelityPredictLayout",
             display_name="Predict Layout",
             category=CATEGORY,
-            description="Decides where in the picture each object of the prompt goes: from the relations that the prompt states, "
+            description="Decides where in the picture each object of the prompt goes: from the relations that the "
+            "prompt states, "
             "from a network that learned it, or from where the model already looks for it.",
             search_aliases=["composition", "bounding boxes", "regions", "left of"],
             inputs=[
                 Targets.Input("targets", tooltip="From Extract Targets."),
-                io.Int.Input("width", default=512, min=16, max=16384, step=8, tooltip="Width of the picture in pixels."),
-                io.Int.Input("height", default=512, min=16, max=16384, step=8, tooltip="Height of the picture in pixels."),
+                io.Int.Input(
+                    "width", default=512, min=16, max=16384, step=8, tooltip="Width of the picture in pixels."
+                ),
+                io.Int.Input(
+                    "height", default=512, min=16, max=16384, step=8, tooltip="Height of the picture in pixels."
+                ),
                 io.DynamicCombo.Input(
                     "predictor",
                     options=[io.DynamicCombo.Option(name, widgets(settings)) for name, settings in PREDICTORS.items()],
-                    tooltip="solver: from the prompt's relations alone, needs nothing else. learned: the published predictor, whose files you download. "
+                    tooltip="solver: from the prompt's relations alone, needs nothing else. learned: the published "
+                    "predictor, whose files you download. "
                     "attention: where the model looks in its first steps; needs the model and the conditioning.",
                 ),
                 io.Int.Input(
-                    "seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True, tooltip="The same seed gives the same layout."
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=True,
+                    tooltip="The same seed gives the same layout.",
                 ),
-                io.Model.Input("model", optional=True, tooltip="Only for the attention predictor: the model that will draw the picture."),
-                io.Conditioning.Input("conditioning", optional=True, tooltip="Only for the attention predictor: from the same Extract Targets node."),
+                io.Model.Input(
+                    "model",
+                    optional=True,
+                    tooltip="Only for the attention predictor: the model that will draw the picture.",
+                ),
+                io.Conditioning.Input(
+                    "conditioning",
+                    optional=True,
+                    tooltip="Only for the attention predictor: from the same Extract Targets node.",
+                ),
             ],
             outputs=[
                 Layout.Output("layout", display_name="layout", tooltip="Connect it to Apply Attention Control."),
                 io.Image.Output("preview", display_name="preview", tooltip="The boxes with their names and relations."),
-                io.BoundingBox.Output("bboxes", display_name="bboxes", tooltip="The boxes in pixels, for the host's own nodes."),
-                Elements.Output("elements", display_name="elements", tooltip="For the bboxes input of Create Bounding Boxes, to move the boxes by hand."),
+                io.BoundingBox.Output(
+                    "bboxes", display_name="bboxes", tooltip="The boxes in pixels, for the host's own nodes."
+                ),
+                Elements.Output(
+                    "elements",
+                    display_name="elements",
+                    tooltip="For the bboxes input of Create Bounding Boxes, to move the boxes by hand.",
+                ),
             ],
             hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
-    def execute(cls, targets, width: int, height: int, predictor: dict, seed: int, model=None, conditioning=None) -> io.NodeOutput:
+    def execute(
+        cls, targets, width: int, height: int, predictor: dict, seed: int, model=None, conditioning=None
+    ) -> io.NodeOutput:
         settings = settings_from(PREDICTORS[predictor["predictor"]], predictor)
-        layout = predict(predictor["predictor"], settings, targets, width, height, seed, model=model, conditioning=conditioning)
+        layout = predict(
+            predictor["predictor"], settings, targets, width, height, seed, model=model, conditioning=conditioning
+        )
         picture = _shown(cls, layout)
-        return io.NodeOutput(layout, picture, layouts.to_boxes(layout), layouts.to_elements(layout), ui=ui.PreviewImage(picture, cls=cls))
+        return io.NodeOutput(
+            layout, picture, layouts.to_boxes(layout), layouts.to_elements(layout), ui=ui.PreviewImage(picture, cls=cls)
+        )
 
 
 class FidelityLayoutFromBoxes(io.ComfyNode):
@@ -66,18 +97,34 @@ class FidelityLayoutFromBoxes(io.ComfyNode):
             node_id="FidelityLayoutFromBoxes",
             display_name="Layout from Boxes",
             category=CATEGORY,
-            description="Takes boxes from the host's Create Bounding Boxes canvas, or written as JSON, as the places of the prompt's objects. "
+            description="Takes boxes from the host's Create Bounding Boxes canvas, or written as JSON, as the places "
+            "of the prompt's objects. "
             "A box with a description goes to the object of that name, the others go to the objects in order.",
             search_aliases=["bounding boxes", "regions", "create bounding boxes"],
             inputs=[
                 Targets.Input("targets", tooltip="From Extract Targets."),
-                io.Int.Input("width", default=512, min=16, max=16384, step=8, tooltip="Width of the canvas and of the picture in pixels."),
-                io.Int.Input("height", default=512, min=16, max=16384, step=8, tooltip="Height of the canvas and of the picture in pixels."),
+                io.Int.Input(
+                    "width",
+                    default=512,
+                    min=16,
+                    max=16384,
+                    step=8,
+                    tooltip="Width of the canvas and of the picture in pixels.",
+                ),
+                io.Int.Input(
+                    "height",
+                    default=512,
+                    min=16,
+                    max=16384,
+                    step=8,
+                    tooltip="Height of the canvas and of the picture in pixels.",
+                ),
                 io.MultiType.Input(
                     "boxes",
                     [Elements, io.BoundingBox],
                     optional=True,
-                    tooltip="The elements output of Create Bounding Boxes (with names), or any bounding boxes in pixels.",
+                    tooltip="The elements output of Create Bounding Boxes (with names), or any bounding boxes in "
+                    "pixels.",
                 ),
                 io.String.Input(
                     "json",
@@ -85,7 +132,8 @@ class FidelityLayoutFromBoxes(io.ComfyNode):
                     optional=True,
                     default="",
                     placeholder='[{"bbox": [top, left, bottom, right], "desc": "cat"}]',
-                    tooltip="The boxes as text, used when nothing is connected to boxes. Edges of bbox run from 0 to 1000; x, y, width and height are pixels.",
+                    tooltip="The boxes as text, used when nothing is connected to boxes. Edges of bbox run from 0 to "
+                    "1000; x, y, width and height are pixels.",
                 ),
                 io.Image.Input("image", optional=True, tooltip="A picture to show behind the boxes."),
             ],
@@ -120,7 +168,8 @@ class FidelityLayoutFromMasks(io.ComfyNode):
                     optional=True,
                     default="",
                     placeholder="optional: black car, clock",
-                    tooltip="The object of each mask, separated by commas. Empty: the masks go to the objects in the prompt's order.",
+                    tooltip="The object of each mask, separated by commas. Empty: the masks go to the objects in the "
+                    "prompt's order.",
                 ),
                 io.Image.Input("image", optional=True, tooltip="A picture to show behind the masks."),
             ],

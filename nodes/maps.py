@@ -15,18 +15,31 @@ class FidelityViewMaps(io.ComfyNode):
             node_id="FidelityViewMaps",
             display_name="View Attention Maps",
             category=CATEGORY,
-            description="Shows, for every target, where in the picture the model attended to it, how the method's loss went down, and what was applied.",
+            description="Shows, for every target, where in the picture the model attended to it, how the method's loss "
+            "went down, and what was applied.",
             search_aliases=["attention heat map", "daam", "cross attention"],
             inputs=[
                 Record.Input("record", tooltip="From Apply Attention Control."),
                 Targets.Input("targets", tooltip="From Extract Targets: the objects to show."),
                 io.Image.Input("image", tooltip="The picture that was drawn, after VAE Decode."),
-                io.Boolean.Input("attributes", default=False, tooltip="Also show the maps of the attributes, such as 'black' of a black car."),
+                io.Boolean.Input(
+                    "attributes",
+                    default=False,
+                    tooltip="Also show the maps of the attributes, such as 'black' of a black car.",
+                ),
             ],
             outputs=[
-                io.Image.Output("overlay", display_name="overlay", tooltip="The picture under each target's map, one after the other."),
-                io.Mask.Output("masks", display_name="masks", tooltip="One mask per target, 0 to 1, the size of the picture."),
-                io.Image.Output("loss_plot", display_name="loss plot", tooltip="The loss of every target over the steps."),
+                io.Image.Output(
+                    "overlay",
+                    display_name="overlay",
+                    tooltip="The picture under each target's map, one after the other.",
+                ),
+                io.Mask.Output(
+                    "masks", display_name="masks", tooltip="One mask per target, 0 to 1, the size of the picture."
+                ),
+                io.Image.Output(
+                    "loss_plot", display_name="loss plot", tooltip="The loss of every target over the steps."
+                ),
                 io.String.Output("report", display_name="report", tooltip="What was applied and what it did."),
             ],
             hidden=[io.Hidden.unique_id],

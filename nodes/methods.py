@@ -1,4 +1,6 @@
-"""The choice of a method. Every method in core/methods appears here by itself, its settings dataclass giving the widgets."""
+"""The choice of a method. Every method in core/methods appears here by itself, its settings dataclass giving the
+widgets.
+"""
 
 from dataclasses import fields
 
@@ -19,7 +21,11 @@ def _option(name: str) -> io.DynamicCombo.Option:
     default = next(iter(method.PRESETS.values()))
     presets = [io.DynamicCombo.Option(preset, []) for preset in method.PRESETS]
     custom = io.DynamicCombo.Option(CUSTOM, [widget(field, getattr(default, field.name)) for field in fields(default)])
-    tooltip = f"{method.title} (arXiv {method.paper}). A preset holds settings that belong together; custom shows them all, starting from {next(iter(method.PRESETS))}."
+    tooltip = (
+        f"{method.title} (arXiv {method.paper}). A preset holds settings that belong together; custom shows "
+        f"them "
+        f"all, starting from {next(iter(method.PRESETS))}."
+    )
     return io.DynamicCombo.Option(name, [io.DynamicCombo.Input("preset", options=[*presets, custom], tooltip=tooltip)])
 
 
@@ -37,7 +43,8 @@ class FidelitySelectMethod(io.ComfyNode):
                     "method",
                     options=[*(_option(name) for name in METHODS), io.DynamicCombo.Option(AUTO, [])],
                     tooltip="; ".join(f"{name}: {METHODS[name].title}" for name in METHODS)
-                    + "; auto: chosen by what the prompt holds and the model allows, the report says which and why. The help page compares them.",
+                    + "; auto: chosen by what the prompt holds and the model allows, the report says which and why. "
+                    "The help page compares them.",
                 ),
             ],
             outputs=[Method.Output("method", display_name="method", tooltip="The method with its settings.")],
@@ -50,7 +57,11 @@ class FidelitySelectMethod(io.ComfyNode):
         chosen = METHODS[method["method"]]
         values = method["preset"]
         preset = values["preset"]
-        settings = settings_from(type(next(iter(chosen.PRESETS.values()))), values) if preset == CUSTOM else chosen.PRESETS[preset]
+        settings = (
+            settings_from(type(next(iter(chosen.PRESETS.values()))), values)
+            if preset == CUSTOM
+            else chosen.PRESETS[preset]
+        )
         return io.NodeOutput(chosen(settings))
 
 

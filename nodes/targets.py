@@ -14,16 +14,20 @@ class FidelityExtractTargets(io.ComfyNode):
             node_id="FidelityExtractTargets",
             display_name="Extract Targets",
             category=CATEGORY,
-            description="Encodes a prompt like CLIP Text Encode and finds the objects in it, with their colours and other attributes and "
+            description="Encodes a prompt like CLIP Text Encode and finds the objects in it, with their colours and "
+            "other attributes and "
             "where they stand to each other, so that a method can make the picture show them all.",
             search_aliases=["prompt objects", "token indices", "attend and excite words"],
             inputs=[
-                io.Clip.Input("clip", tooltip="The text encoder of your checkpoint: Stable Diffusion 1.x, 2.x or SDXL."),
+                io.Clip.Input(
+                    "clip", tooltip="The text encoder of your checkpoint: Stable Diffusion 1.x, 2.x or SDXL."
+                ),
                 io.String.Input(
                     "text",
                     multiline=True,
                     dynamic_prompts=True,
-                    tooltip="The positive prompt. Weights such as (cat:1.3), embeddings and long prompts work as usual.",
+                    tooltip="The positive prompt. Weights such as (cat:1.3), embeddings and long prompts work as "
+                    "usual.",
                 ),
                 io.String.Input(
                     "words",
@@ -31,13 +35,18 @@ class FidelityExtractTargets(io.ComfyNode):
                     optional=True,
                     default="",
                     placeholder="optional: black car, clock",
-                    tooltip="Leave empty to have the objects found for you. Or name them yourself, separated by commas, in words that stand in the prompt; "
+                    tooltip="Leave empty to have the objects found for you. Or name them yourself, separated by "
+                    "commas, in words that stand in the prompt; "
                     "an entry may include its attributes, such as 'black car'.",
                 ),
             ],
             outputs=[
                 io.Conditioning.Output(tooltip="The encoded prompt: connect it to the sampler's positive input."),
-                Targets.Output("targets", display_name="targets", tooltip="The objects found: connect them to Apply Attention Control and View Attention Maps."),
+                Targets.Output(
+                    "targets",
+                    display_name="targets",
+                    tooltip="The objects found: connect them to Apply Attention Control and View Attention Maps.",
+                ),
                 io.String.Output("summary", display_name="summary", tooltip="What was found, in words."),
             ],
             hidden=[io.Hidden.unique_id],

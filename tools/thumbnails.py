@@ -72,7 +72,24 @@ def optimised(workflow: dict, method, model, positive, negative, targets, layout
     seed, _, steps, cfg, scheduler, epochs, rate = widgets(workflow, "FidelityOptimiseSpaceTime")
     latent = host.EmptyLatentImage().generate(*widgets(workflow, "EmptyLatentImage")[:2], 1)[0]
     clip, vision = FidelityLoadDemoCLIP.execute().args
-    inputs = (model, positive, negative, targets, layout, vae, clip, vision, latent, seed, steps, cfg, scheduler, epochs, rate, method)
+    inputs = (
+        model,
+        positive,
+        negative,
+        targets,
+        layout,
+        vae,
+        clip,
+        vision,
+        latent,
+        seed,
+        steps,
+        cfg,
+        scheduler,
+        epochs,
+        rate,
+        method,
+    )
     return FidelityOptimiseSpaceTime.execute(*inputs).args[0]
 
 

@@ -56,11 +56,20 @@ class Artist:
     def with_checkpoint(cls, path: Path, size: int, steps: int, cfg: float) -> Artist:
         """Raises FileNotFoundError, or ValueError for a file without text encoder or VAE."""
         if not path.is_file():
-            raise FileNotFoundError(f"The checkpoint {path} is not there. Give the path of a Stable Diffusion 1.x, 2.x or SDXL checkpoint.")
+            raise FileNotFoundError(
+                f"The checkpoint {path} is not there. Give the path of a Stable Diffusion 1.x, 2.x or SDXL checkpoint."
+            )
         model, clip, vae = comfy.sd.load_checkpoint_guess_config(str(path))[:3]
         if clip is None or vae is None:
-            raise ValueError(f"{path} holds no text encoder or no VAE: give a full checkpoint, not the diffusion model alone.")
-        return cls(model, clip, vae, {"steps": steps, "cfg": cfg, "sampler": "euler", "scheduler": "normal", "width": size, "height": size})
+            raise ValueError(
+                f"{path} holds no text encoder or no VAE: give a full checkpoint, not the diffusion model alone."
+            )
+        return cls(
+            model,
+            clip,
+            vae,
+            {"steps": steps, "cfg": cfg, "sampler": "euler", "scheduler": "normal", "width": size, "height": size},
+        )
 
     def encode(self, prompt: str):
         """(conditioning, targets)"""
@@ -81,7 +90,9 @@ class Artist:
         return self._draw(model, conditioning, seeds), record.maps.shown(targets)[1]
 
     def layout(self, method, targets, conditioning, seed: int) -> Layout | None:
-        """Where the model itself begins to draw each object from this seed; None for a method that works without regions."""
+        """Where the model itself begins to draw each object from this seed; None for a method that works without
+        regions.
+        """
         if not _in_regions(method):
             return None
         width, height = self.sampling["width"], self.sampling["height"]
@@ -102,7 +113,9 @@ class Artist:
         """The placebo of a method that has moved these seeds' latents by `moves`; see placebo.py."""
         if _in_regions(method) and len(seeds) > 1:
             singly = [{sigma: moved[i : i + 1] for sigma, moved in moves.items()} for i in range(len(seeds))]
-            return _together([self.with_placebo(method, m, targets, conditioning, [seed]) for m, seed in zip(singly, seeds)])
+            return _together(
+                [self.with_placebo(method, m, targets, conditioning, [seed]) for m, seed in zip(singly, seeds)]
+            )
         layout = self.layout(method, targets, conditioning, seeds[0])
         model = with_placebo(self.model, moves, seeds)
         for part in method.parts:

@@ -19,7 +19,9 @@ _RELATED = re.compile(rf"^a \w+ \w+ ({'|'.join(data.RELATIONS)}) a \w+ \w+$")
 
 @dataclass(frozen=True)
 class Case:
-    """A prompt and the (noun, colour) pairs it asks for; none where only CLIP can judge. `relation`: of the first to the second."""
+    """A prompt and the (noun, colour) pairs it asks for; none where only CLIP can judge. `relation`: of the first to
+    the second.
+    """
 
     prompt: str
     wanted: tuple[tuple[str, str], ...] = ()
@@ -53,14 +55,17 @@ def relation_cases(half: str, count: int = PROMPTS) -> list[Case]:
 
 
 def read_cases(path: Path, judged_by_shapes: bool) -> list[Case]:
-    """One prompt a line; empty lines and lines that begin with # are passed over. Raises ValueError for what cannot be judged."""
+    """One prompt a line; empty lines and lines that begin with # are passed over. Raises ValueError for what cannot be
+    judged.
+    """
     lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
     cases = []
     for prompt in (line for line in lines if line and not line.startswith("#")):
         wanted = tuple((noun, colour) for colour, noun in _NAMED.findall(prompt))
         if judged_by_shapes and not wanted:
             raise ValueError(
-                f'"{prompt}" names none of the demo model\'s shapes. Write prompts such as "a red ball and a blue ring" '
+                f'"{prompt}" names none of the demo model\'s shapes. Write prompts such as "a red ball and a blue '
+                f'ring" '
                 f"(colours {', '.join(data.COLOURS)}; shapes {', '.join(data.NOUNS)}), or give a --checkpoint."
             )
         related = _RELATED.match(prompt)
@@ -71,7 +76,7 @@ def read_cases(path: Path, judged_by_shapes: bool) -> list[Case]:
 
 
 def read_seeds(text: str) -> list[int]:
-    """"3" or "0-7", both ends included."""
+    """ "3" or "0-7", both ends included."""
     first, _, last = text.partition("-")
     seeds = list(range(int(first), int(last or first) + 1))
     if not seeds:

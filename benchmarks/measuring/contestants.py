@@ -35,7 +35,9 @@ def contestants(names: list[str], overrides: list[str], demo: bool) -> list[Cont
         target, separator, value = text.partition("=")
         method, dot, setting = target.partition(".")
         if not separator or not dot or method not in METHODS:
-            raise ValueError(f'--set {text} is not understood. Write METHOD.SETTING=VALUE, such as "t_sam.step_size=3".')
+            raise ValueError(
+                f'--set {text} is not understood. Write METHOD.SETTING=VALUE, such as "t_sam.step_size=3".'
+            )
         changes.setdefault(method, {})[setting] = value
     return [Contestant(name, _method(name, changes, demo)) for name in names if name not in (PLAIN, PLACEBO)]
 

@@ -26,7 +26,8 @@ def saturation(picture: np.ndarray) -> float:
 
 
 class ShapeJudge:
-    """The detector of TinyShapes. Every figure is one picture's; success is all objects in their colours, where they belong.
+    """The detector of TinyShapes. Every figure is one picture's; success is all objects in their colours, where they
+    belong.
 
     `relation` is 1 or 0 where the prompt says how its objects stand, else not a number.
     """
@@ -58,20 +59,25 @@ class ClipJudge:
 
     @classmethod
     def of_file(cls, path: Path | None) -> ClipJudge:
-        """From the file of a whole CLIP model. Raises FileNotFoundError, or ValueError if it lacks the text or the picture part."""
+        """From the file of a whole CLIP model. Raises FileNotFoundError, or ValueError if it lacks the text or the
+        picture part.
+        """
         import comfy.clip_vision
         import comfy.sd
         from prompt_fidelity.host.scoring import ClipScorer
 
         if path is None or not path.is_file():
             raise FileNotFoundError(
-                "Pictures of a real checkpoint are scored by CLIP, which needs --clip-vision FILE: a whole CLIP model with its text "
+                "Pictures of a real checkpoint are scored by CLIP, which needs --clip-vision FILE: a whole CLIP model "
+                "with its text "
                 "and its picture part, such as model.safetensors of openai/clip-vit-large-patch14."
                 + (f" {path} is not there." if path else "")
             )
         vision = comfy.clip_vision.load(str(path))
         if vision is None:
-            raise ValueError(f"{path} is no whole CLIP model: it lacks the picture part, or is of a size that ComfyUI does not know.")
+            raise ValueError(
+                f"{path} is no whole CLIP model: it lacks the picture part, or is of a size that ComfyUI does not know."
+            )
         return cls(ClipScorer(comfy.sd.load_clip([str(path)]), vision))
 
     def __call__(self, picture: np.ndarray, case: Case, targets) -> dict[str, float]:

@@ -2,9 +2,9 @@
 
 A method moves the latent at some steps by some length. Its placebo moves the same picture at the same steps by the same
 length (relative to the latent's own), in a random direction drawn for every (seed, step). A method that edits attention
-scores has as its placebo the same changes, put on random words of the prompt and moved to a random place of the picture;
-one that mixes attention outputs, changes of the same length in every pixel, in random directions. A method counts only if it beats this too: a push of the right size alone can shake loose a missing object, or destroy a
-picture.
+scores has as its placebo the same changes, put on random words of the prompt and moved to a random place of the
+picture; one that mixes attention outputs, changes of the same length in every pixel, in random directions. A method
+counts only if it beats this too: a push of the right size alone can shake loose a missing object, or destroy a picture.
 """
 
 from __future__ import annotations
@@ -121,9 +121,18 @@ class RandomMix(OutputMix):
     def scaled(self, weights: Tensor, strength: float) -> Tensor:
         return self.method.scaled(weights, strength)
 
-    def mix(self, global_out: Tensor, local_outs: Tensor, regions: Tensor, weights: Tensor, unconditional: Tensor | None = None) -> Tensor:
+    def mix(
+        self,
+        global_out: Tensor,
+        local_outs: Tensor,
+        regions: Tensor,
+        weights: Tensor,
+        unconditional: Tensor | None = None,
+    ) -> Tensor:
         change = self.method.mix(global_out, local_outs, regions, weights, unconditional) - global_out  # [B, pixels, C]
-        ways = torch.stack([torch.randn(change.shape[1:], generator=generator) for generator in self.generators]).to(change)
+        ways = torch.stack([torch.randn(change.shape[1:], generator=generator) for generator in self.generators]).to(
+            change
+        )
         return global_out + change.norm(dim=-1, keepdim=True) * ways / ways.norm(dim=-1, keepdim=True)
 
 

@@ -12,7 +12,9 @@ _Z = 1.959963984540054  # the normal distribution's 97.5 % point: intervals of 9
 
 
 def wilson(hits: int, total: int) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson 1927): holds its level for shares near 0 and 1 too. (0, 1) for no pictures."""
+    """The 95 % interval of a share (Wilson 1927): holds its level for shares near 0 and 1 too. (0,
+    1) for no pictures.
+    """
     if total == 0:
         return 0.0, 1.0
     share, spread = hits / total, _Z**2 / total

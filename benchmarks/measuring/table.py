@@ -9,7 +9,9 @@ KEY = ("name", "settings", "prompt", "seed")
 
 
 class Table:
-    """Rows by (name, settings, prompt, seed). `settings` tells apart runs of one method with different settings or weights."""
+    """Rows by (name, settings, prompt, seed). `settings` tells apart runs of one method with different settings or
+    weights.
+    """
 
     def __init__(self, path: Path, figures: tuple[str, ...]) -> None:
         self.path = path
@@ -20,7 +22,10 @@ class Table:
             with path.open(newline="", encoding="utf-8") as file:
                 reader = csv.DictReader(file)
                 if tuple(reader.fieldnames or ()) != self.columns:
-                    raise ValueError(f"{path} was written by another version or judge of the benchmark. Choose another --out, or remove it.")
+                    raise ValueError(
+                        f"{path} was written by another version or judge of the benchmark. Choose another --out, or "
+                        f"remove it."
+                    )
                 for row in reader:
                     self._keep({name: value if name in KEY else float(value) for name, value in row.items()})
         else:
@@ -41,7 +46,9 @@ class Table:
             self._keep(row)
 
     def select(self, name: str, settings: str, keys: list[tuple[str, int]]) -> list[dict]:
-        """The rows of a way of drawing, one for each (prompt, seed), in their order; those not drawn yet are left out."""
+        """The rows of a way of drawing, one for each (prompt, seed), in their order; those not
+        drawn yet are left out.
+        """
         wanted = ((name, settings, prompt, str(seed)) for prompt, seed in keys)
         return [self.rows[key] for key in wanted if key in self.rows]
 

@@ -64,7 +64,9 @@ def _rectangle(x: np.ndarray, y: np.ndarray, half_w: float, half_h: float) -> np
 
 
 def distance(noun: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Signed distance in pixels from the outline of a noun of scale 1 centred at the origin; negative inside, y downwards."""
+    """Signed distance in pixels from the outline of a noun of scale 1 centred at the origin; negative inside, y
+    downwards.
+    """
     if noun == "ball":
         return np.hypot(x, y) - 20.0
     if noun == "ring":
@@ -90,7 +92,9 @@ def coverage(shape: Shape, size: int = SIZE) -> np.ndarray:
 
 
 def render(shapes: list[Shape], size: int = SIZE, ground: float = GROUND, tint: np.ndarray | None = None) -> np.ndarray:
-    """Draw shapes on a grey ground. Returns [size, size, 3] float32 in 0..1; `tint` [shapes, 3] is added to the colours."""
+    """Draw shapes on a grey ground. Returns [size, size, 3] float32 in 0..1; `tint` [shapes, 3] is added to the
+    colours.
+    """
     picture = np.full((size, size, 3), ground, dtype=np.float32)
     for index, shape in enumerate(shapes):
         colour = np.asarray(COLOURS[shape.colour], dtype=np.float32)
@@ -126,7 +130,9 @@ def place(rng: np.random.Generator, names: list[tuple[str, str]]) -> list[Shape]
 
 
 def sample_names(rng: np.random.Generator, count: int, often: tuple[str, ...] = ()) -> list[tuple[str, str]]:
-    """`count` (noun, colour) pairs, all nouns and all colours different; the nouns in `often` come three times as often."""
+    """`count` (noun, colour) pairs, all nouns and all colours different; the nouns in `often` come three times as
+    often.
+    """
     weights = np.array([3.0 if noun in often else 1.0 for noun in NOUNS])
     nouns = rng.choice(list(NOUNS), count, replace=False, p=weights / weights.sum())
     colours = rng.permutation(list(COLOURS))[:count]
@@ -134,13 +140,15 @@ def sample_names(rng: np.random.Generator, count: int, often: tuple[str, ...] = 
 
 
 def enumerate_caption(names: list[tuple[str, str]]) -> str:
-    """"a red ball", "a red ball and a blue ring", "a red ball, a blue ring and a white cup"."""
+    """ "a red ball", "a red ball and a blue ring", "a red ball, a blue ring and a white cup"."""
     phrases = [f"a {colour} {noun}" for noun, colour in names]
     return phrases[0] if len(phrases) == 1 else f"{', '.join(phrases[:-1])} and {phrases[-1]}"
 
 
 def relation_between(a: Shape, b: Shape) -> str:
-    """The one of RELATIONS that holds between the centres of `a` and `b`, along the axis on which they are further apart."""
+    """The one of RELATIONS that holds between the centres of `a` and `b`, along the axis on which they are further
+    apart.
+    """
     dx, dy = a.x - b.x, a.y - b.y
     if abs(dx) > abs(dy):
         return "to the left of" if dx < 0 else "to the right of"
@@ -157,9 +165,10 @@ def sample(
 ) -> tuple[list[Shape], str]:
     """One training example: shapes and a caption, true but for the noise of captions from the web.
 
-    `counts` are the shares of captions with one, two, three objects; `relations` is the share of the two-object captions
-    that say where the objects are instead of "and"; `often` names nouns to draw more often. Of the captions with several
-    objects, `neglected` is the share whose picture lacks one of them, `swapped` the share where two have each other's colour.
+    `counts` are the shares of captions with one, two, three objects; `relations` is the share of the two-object
+    captions that say where the objects are instead of "and"; `often` names nouns to draw more often. Of the captions
+    with several objects, `neglected` is the share whose picture lacks one of them, `swapped` the share where two have
+    each other's colour.
     """
     count = 1 + int(rng.choice(len(counts), p=counts))
     names = sample_names(rng, count, often)
@@ -170,7 +179,9 @@ def sample(
     if count > 1 and rng.random() < swapped:
         first, second = rng.permutation(count)[:2]
         colours = shapes[first].colour, shapes[second].colour
-        shapes[second], shapes[first] = (replace(shapes[i], colour=colour) for i, colour in zip((second, first), colours))
+        shapes[second], shapes[first] = (
+            replace(shapes[i], colour=colour) for i, colour in zip((second, first), colours)
+        )
     if count > 1 and rng.random() < neglected:
         del shapes[int(rng.integers(count))]
     return shapes, caption

@@ -1,8 +1,8 @@
 """What is in a picture of coloured shapes: a deterministic detector, and the score of what was found against a prompt.
 
-1. Project each pixel's difference from the grey ground on the way from the ground to each colour: a coverage per colour.
-2. Pixels mostly covered by the same colour that touch form a component.
-3. Fit each noun's template to the component's coverage at a few sizes and places; the least squared residual names it.
+1. Project each pixel's difference from the grey ground on the way from the ground to each colour: a coverage per
+colour. 2. Pixels mostly covered by the same colour that touch form a component. 3. Fit each noun's template to the
+component's coverage at a few sizes and places; the least squared residual names it.
 
 Works on decoded pictures, which are soft: the latent holds one mean per 8 x 8 pixels.
 """
@@ -63,7 +63,9 @@ class Score:
 
 @cache
 def _templates() -> tuple[list[str], np.ndarray]:
-    """All nouns at all sizes, centre of mass in the middle: their names and soft coverages [templates, WINDOW, WINDOW]."""
+    """All nouns at all sizes, centre of mass in the middle: their names and soft coverages
+    [templates, WINDOW, WINDOW].
+    """
     names, patches = [], []
     for noun in data.NOUNS:
         for size in SIZES:
@@ -76,13 +78,17 @@ def _templates() -> tuple[list[str], np.ndarray]:
 
 
 def _patch(cells: np.ndarray, middle: np.ndarray) -> np.ndarray:
-    """The WINDOW x WINDOW cells around `middle` (row, column), which comes to lie on the patch's centre; nought outside."""
+    """The WINDOW x WINDOW cells around `middle` (row, column), which comes to lie on the patch's centre; nought
+    outside.
+    """
     offset = middle - (WINDOW - 1) / 2
     return ndimage.shift(np.pad(cells, WINDOW), -(offset + WINDOW), order=1)[:WINDOW, :WINDOW]
 
 
 def colour_coverage(picture: np.ndarray) -> np.ndarray:
-    """[size, size, 3] in 0..1 -> [colours, GRID, GRID]: how much of each cell its one likeliest colour covers, else nought."""
+    """[size, size, 3] in 0..1 -> [colours, GRID, GRID]: how much of each cell its one likeliest colour covers, else
+    nought.
+    """
     step = picture.shape[0] // GRID
     cells = picture[..., :3].astype(np.float64).reshape(GRID, step, GRID, step, 3).mean((1, 3))
     ground = np.median(cells.reshape(-1, 3), axis=0)
@@ -112,7 +118,9 @@ def _fit(cells: np.ndarray) -> tuple[str, float]:
 
 
 def detect(picture: np.ndarray) -> list[Found]:
-    """All objects in a picture [size, size, 3] of floats in 0..1 (size a multiple of 64), in reading order of colours."""
+    """All objects in a picture [size, size, 3] of floats in 0..1 (size a multiple of 64), in
+    reading order of colours.
+    """
     found = []
     for colour, amount in zip(data.COLOURS, colour_coverage(picture)):
         components, count = ndimage.label(amount > COVERED, structure=np.ones((3, 3)))
@@ -137,14 +145,18 @@ def relation_holds(a: Found, relation: str, b: Found) -> bool:
 def score(
     found: list[Found], wanted: list[tuple[str, str]], relations: list[tuple[int, str, int]] | None = None
 ) -> Score:
-    """Compare what was found with `wanted` (noun, colour) pairs and `relations` (index into wanted, relation, index)."""
+    """Compare what was found with `wanted` (noun, colour) pairs and `relations` (index into wanted,
+    relation, index).
+    """
     nouns, pairs = Counter(item.noun for item in found), Counter((item.noun, item.colour) for item in found)
     wanted_nouns, wanted_pairs = Counter(noun for noun, _ in wanted), Counter(wanted)
     presence = (nouns & wanted_nouns).total() / len(wanted)
     binding = (pairs & wanted_pairs).total() / len(wanted)
     held = []
     for first, relation, second in relations or []:
-        these, those = ([item for item in found if (item.noun, item.colour) == wanted[index]] for index in (first, second))
+        these, those = (
+            [item for item in found if (item.noun, item.colour) == wanted[index]] for index in (first, second)
+        )
         held.append(any(relation_holds(a, relation, b) for a in these for b in those))
     share = sum(held) / len(held) if held else 1.0
     return Score(presence, binding, share, max(0, len(found) - len(wanted)), binding == 1.0 and share == 1.0)

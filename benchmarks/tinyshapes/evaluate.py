@@ -5,8 +5,8 @@
 
 For prompts with one, two and three objects: the share of pictures with everything right (success), of wanted nouns that
 are there (presence), of wanted objects that are there in their own colour (binding), of pictures with something nobody
-asked for (extra). And for the nouns' cross-attention at 16 x 16 (mean over the layers and heads, first half of the steps):
-how often its peak lies inside the object it names, where there is one, and how often a random cell would.
+asked for (extra). And for the nouns' cross-attention at 16 x 16 (mean over the layers and heads, first half of the
+steps): how often its peak lies inside the object it names, where there is one, and how often a random cell would.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ BATCH = 16  # prompts sampled together; each keeps its own noise, so the size ch
 
 
 class MapMean:
-    """The mean cross-attention at 16 x 16 over layers, heads and the steps of a run's first half, [rows, 256, tokens]."""
+    """The mean cross-attention at 16 x 16 over layers, heads and the steps of a run's first half,
+    [rows, 256, tokens].
+    """
 
     def __init__(self, half_sigma: float):
         self.half_sigma = half_sigma
@@ -44,11 +46,17 @@ class MapMean:
     def __call__(self, original, q, k, v, heads, *args, transformer_options=None, **kwargs):
         """`optimized_attention_override`: look at the cross-attention of the conditional rows, change nothing."""
         tokens = k.shape[1]
-        if q.shape[1] == SIDE * SIDE and tokens != q.shape[1] and float(transformer_options["sigmas"][0]) >= self.half_sigma:
+        if (
+            q.shape[1] == SIDE * SIDE
+            and tokens != q.shape[1]
+            and float(transformer_options["sigmas"][0]) >= self.half_sigma
+        ):
             chunks = transformer_options["cond_or_uncond"]
             at = chunks.index(0) * (len(q) // len(chunks))
             rows = slice(at, at + len(q) // len(chunks))
-            split = [t[rows].unflatten(-1, (heads, -1)).transpose(1, 2) for t in (q, k)]  # [b, heads, cells or tokens, d]
+            split = [
+                t[rows].unflatten(-1, (heads, -1)).transpose(1, 2) for t in (q, k)
+            ]  # [b, heads, cells or tokens, d]
             scores = split[0] @ split[1].transpose(-1, -2) * split[0].shape[-1] ** -0.5
             self.total = self.total + scores.softmax(-1).mean(1)
             self.count += 1
@@ -65,7 +73,9 @@ def sample_prompts(model, clip, prompts: list[str], seeds: list[int], sampling: 
     encoded = [clip.encode_from_tokens_scheduled(clip.tokenize(prompt))[0] for prompt in prompts]
     positive = [[torch.cat([tokens for tokens, _ in encoded]), {}]]
     negative = [[clip.encode_from_tokens_scheduled(clip.tokenize(""))[0][0], {}]]
-    sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), sampling["scheduler"], sampling["steps"])
+    sigmas = comfy.samplers.calculate_sigmas(
+        model.get_model_object("model_sampling"), sampling["scheduler"], sampling["steps"]
+    )
     maps = MapMean(float(sigmas[sampling["steps"] // 2]))
     watched = model.clone()
     watched.model_options["transformer_options"]["optimized_attention_override"] = maps
@@ -86,7 +96,12 @@ def peak_inside(values: Tensor, box: tuple[float, ...]) -> tuple[bool, float]:
     """Whether the map's largest cell [256] touches the box (pixels), and the share of cells that do."""
     row, column = divmod(int(values.argmax()), SIDE)
     left, top, right, bottom = (side / 8 for side in box)
-    first_column, last_column, first_row, last_row = int(left), int(np.ceil(right)) - 1, int(top), int(np.ceil(bottom)) - 1
+    first_column, last_column, first_row, last_row = (
+        int(left),
+        int(np.ceil(right)) - 1,
+        int(top),
+        int(np.ceil(bottom)) - 1,
+    )
     inside = first_column <= column <= last_column and first_row <= row <= last_row
     return inside, (last_column - first_column + 1) * (last_row - first_row + 1) / (SIDE * SIDE)
 
@@ -100,7 +115,9 @@ def evaluate(objects: int, count: int, sampling: dict, loaded, first_seed: int =
     scores, pictures, peaks = [], [], []
     for start in range(0, count, BATCH):
         part = range(start, min(start + BATCH, count))
-        latents, maps = sample_prompts(model, clip, [prompts[i] for i in part], [first_seed + i for i in part], sampling)
+        latents, maps = sample_prompts(
+            model, clip, [prompts[i] for i in part], [first_seed + i for i in part], sampling
+        )
         for i, picture, mean_map in zip(part, vae.decode(latents).numpy(), maps):
             found = detector.detect(picture)
             scores.append(detector.score(found, wanted[i]))
@@ -161,7 +178,11 @@ def main() -> None:
             figures, pictures = evaluate(objects, args.count, sampling, loaded, args.first_seed)
             metrics[str(objects)] = figures
             rows.append(pictures[:16])
-            print(f"{objects} object(s): " + ", ".join(f"{key} {value:.3g}" for key, value in figures.items() if value is not None), flush=True)
+            print(
+                f"{objects} object(s): "
+                + ", ".join(f"{key} {value:.3g}" for key, value in figures.items() if value is not None),
+                flush=True,
+            )
     if args.sheet:
         contact_sheet(rows, args.sheet)
     if args.write:

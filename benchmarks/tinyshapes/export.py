@@ -2,8 +2,8 @@
 
     python3 dev.py run benchmarks/tinyshapes/export.py --cfg 2 --steps 20
 
-Weights are the averaged ones in float16 under Stable Diffusion 1.x's names. Of the text encoder's 49,408 token rows only
-those that captions use are stored, with their ids. `metrics` in the JSON are filled in by evaluate.py --write.
+Weights are the averaged ones in float16 under Stable Diffusion 1.x's names. Of the text encoder's 49,408 token rows
+only those that captions use are stored, with their ids. `metrics` in the JSON are filled in by evaluate.py --write.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from tinyshapes import data  # noqa: E402
 
 ASSETS = ROOT / "assets"
 AUXILIARY = (
-    "From some step on (recipe, `localise`) a second loss asked each noun's cross-attention at 16 x 16 to lie inside its object's box. "
+    "From some step on (recipe, `localise`) a second loss asked each noun's cross-attention at 16 x 16 to lie inside "
+    "its object's box. "
     "It favours methods that work on these maps: say so wherever a result on this model is shown."
 )
 OUTPUT = ROOT / "output" / "tinyshapes"
@@ -63,7 +64,8 @@ def main() -> None:
     shutil.copyfile(args.checkpoint.parent / "log.csv", args.assets / "tinyshapes.log.csv")
     phases = state["phases"]
     card = {
-        "what": "TinyShapes: a text-to-image latent diffusion model of coloured shapes, trained from scratch by benchmarks/tinyshapes/train.py",
+        "what": "TinyShapes: a text-to-image latent diffusion model of coloured shapes, trained from scratch by "
+                "benchmarks/tinyshapes/train.py",
         "seed": int(phases[0]["seed"]),
         "trained_steps": state["step"],
         "trained_samples": state["step"] * int(phases[0]["batch"]),

@@ -28,7 +28,9 @@ def softmax_attention(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor 
 
 
 class Watch:
-    """`optimized_attention_override` for the host's UNet: explicit attention, keeping the cross-attention at 16 x 16."""
+    """`optimized_attention_override` for the host's UNet: explicit attention, keeping the
+    cross-attention at 16 x 16.
+    """
 
     def __init__(self):
         self.maps: list[Tensor] = []  # a layer: [b, 256, tokens], mean over the heads
@@ -44,7 +46,9 @@ class Watch:
 
 
 class TinyShapes(nn.Module):
-    """UNet and text encoder. Text enters as rows of a small table (`vocabulary`: the host tokenizer's ids that occur)."""
+    """UNet and text encoder. Text enters as rows of a small table (`vocabulary`: the host
+    tokenizer's ids that occur).
+    """
 
     def __init__(self, unet_config: dict, clip_config: dict, vocabulary: list[int]):
         super().__init__()
@@ -80,7 +84,9 @@ class TinyShapes(nn.Module):
                     parameter.mul_(0.4)
 
     def encode(self, rows: Tensor) -> Tensor:
-        """Vocabulary rows [b, 16] -> [b, 16, width]: the host's text encoder, its sums out of place so that autograd allows them."""
+        """Vocabulary rows [b, 16] -> [b, 16, width]: the host's text encoder, its sums out of place so that autograd
+        allows them.
+        """
         model = self.text.text_model
         x = model.embeddings.token_embedding(rows) + model.embeddings.position_embedding.weight
         n = x.shape[1]
@@ -91,7 +97,9 @@ class TinyShapes(nn.Module):
         return model.final_layer_norm(x)
 
     def forward(self, x: Tensor, t: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Predicted noise [b, 4, 16, 16] for noisy latents at timesteps `t` [b], and the mean cross-attention [b, 256, 16]."""
+        """Predicted noise [b, 4, 16, 16] for noisy latents at timesteps `t` [b], and the mean cross-attention [b, 256,
+        16].
+        """
         watch = Watch()
         noise = self.unet(x, t, context=self.encode(rows), transformer_options={"optimized_attention_override": watch})
         return noise, watch.mean()

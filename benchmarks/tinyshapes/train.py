@@ -52,29 +52,64 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--lr", type=float, default=1.5e-3)
     parser.add_argument("--warmup", type=int, default=200, help="steps over which the learning rate rises")
-    parser.add_argument("--cooldown", type=float, default=0.4, help="share of the steps, at the end, over which it falls (cosine)")
-    parser.add_argument("--counts", type=float, nargs=3, default=(0.4, 0.4, 0.2), help="shares of pictures with 1, 2, 3 objects")
-    parser.add_argument("--often", nargs="*", default=(), help="nouns to draw three times as often, while they are still confused")
-    parser.add_argument("--redraw", nargs="*", default=(), help="with --resume: nouns whose token rows start anew (two that have become one never part)")
-    parser.add_argument("--relations", type=float, default=0.2, help="share of two-object captions that say where things are")
-    parser.add_argument("--neglected", type=float, default=0.0, help="share of captions with several objects whose picture lacks one")
-    parser.add_argument("--swapped", type=float, default=0.0, help="share of captions with several objects where two have each other's colour")
+    parser.add_argument(
+        "--cooldown", type=float, default=0.4, help="share of the steps, at the end, over which it falls (cosine)"
+    )
+    parser.add_argument(
+        "--counts", type=float, nargs=3, default=(0.4, 0.4, 0.2), help="shares of pictures with 1, 2, 3 objects"
+    )
+    parser.add_argument(
+        "--often", nargs="*", default=(), help="nouns to draw three times as often, while they are still confused"
+    )
+    parser.add_argument(
+        "--redraw",
+        nargs="*",
+        default=(),
+        help="with --resume: nouns whose token rows start anew (two that have become one never part)",
+    )
+    parser.add_argument(
+        "--relations", type=float, default=0.2, help="share of two-object captions that say where things are"
+    )
+    parser.add_argument(
+        "--neglected", type=float, default=0.0, help="share of captions with several objects whose picture lacks one"
+    )
+    parser.add_argument(
+        "--swapped",
+        type=float,
+        default=0.0,
+        help="share of captions with several objects where two have each other's colour",
+    )
     parser.add_argument("--empty", type=float, default=0.1, help="share of captions left empty, for guidance")
-    parser.add_argument("--high-noise", type=float, default=0.7, help="share of times drawn from --noisy-from on, where text decides")
-    parser.add_argument("--noisy-from", type=int, default=600, help="below this timestep the shapes can be seen through the noise")
-    parser.add_argument("--localise", type=float, default=0.0, help="weight of the auxiliary loss: a noun's attention inside its object's box")
+    parser.add_argument(
+        "--high-noise", type=float, default=0.7, help="share of times drawn from --noisy-from on, where text decides"
+    )
+    parser.add_argument(
+        "--noisy-from", type=int, default=600, help="below this timestep the shapes can be seen through the noise"
+    )
+    parser.add_argument(
+        "--localise",
+        type=float,
+        default=0.0,
+        help="weight of the auxiliary loss: a noun's attention inside its object's box",
+    )
     parser.add_argument("--ema", type=float, default=0.999)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=int(os.environ.get("OMP_NUM_THREADS", "1")))
     parser.add_argument("--save-every", type=int, default=250)
     parser.add_argument("--output", type=Path, default=OUTPUT)
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in the output folder")
-    parser.add_argument("--start", type=Path, help="go on from exported weights (.safetensors, with their .json and .log.csv), the optimiser new")
+    parser.add_argument(
+        "--start",
+        type=Path,
+        help="go on from exported weights (.safetensors, with their .json and .log.csv), the optimiser new",
+    )
     return parser.parse_args()
 
 
 def learning_rate(step: int, args: argparse.Namespace, fresh_from: int = 0) -> float:
-    """Linear rise from the step where the optimiser was new, flat, cosine fall to nought over the last `cooldown` share."""
+    """Linear rise from the step where the optimiser was new, flat, cosine fall to nought over the last `cooldown`
+    share.
+    """
     fall = args.cooldown * args.steps
     left = (args.steps - step) / fall if fall > 0 else 1.0
     return args.lr * min(1.0, (step + 1 - fresh_from) / args.warmup) * (0.5 - 0.5 * math.cos(math.pi * min(1.0, left)))
@@ -94,7 +129,9 @@ def vocabulary(tokenizer) -> list[int]:
 
 @dataclass
 class Batch:
-    """What one step learns from. `objects` lists every named object: its picture's index, its noun's token, its cells."""
+    """What one step learns from. `objects` lists every named object: its picture's index, its
+    noun's token, its cells.
+    """
 
     latents: Tensor  # [batch, 4, 16, 16]
     rows: Tensor  # [batch, 16], rows of the vocabulary
@@ -118,7 +155,9 @@ def batch_of(step: int, args: argparse.Namespace, tokenizer, words: list[int]) -
     row_of = {noun: words.index(tokenizer.tokenize_with_weights(noun)["l"][0][1][0]) for noun in data.NOUNS}
     pictures, captions, drawn = [], [], []
     for _ in range(args.batch):
-        shapes, caption = data.sample(rng, tuple(args.counts), args.relations, tuple(args.often), args.neglected, args.swapped)
+        shapes, caption = data.sample(
+            rng, tuple(args.counts), args.relations, tuple(args.often), args.neglected, args.swapped
+        )
         tint = rng.normal(0.0, 0.03, (len(shapes), 3)).astype(np.float32)
         pictures.append(data.render(shapes, DRAWN, data.GROUND + float(rng.uniform(-0.06, 0.06)), tint))
         named = rng.random() >= args.empty
@@ -133,7 +172,9 @@ def batch_of(step: int, args: argparse.Namespace, tokenizer, words: list[int]) -
 
 
 def localisation_loss(maps: Tensor, objects: tuple[Tensor, Tensor, Tensor], visible: Tensor) -> Tensor:
-    """-log of the share of each noun's attention [b, 256, 16] that lies in its object's box, weighted by `visible` [b]."""
+    """-log of the share of each noun's attention [b, 256, 16] that lies in its object's box,
+    weighted by `visible` [b].
+    """
     index, token, cells = objects
     noun = maps[index, :, token]  # [objects, 256]
     inside = (noun * cells).sum(-1) / noun.sum(-1)
@@ -144,7 +185,11 @@ def times_of(generator: torch.Generator, args: argparse.Namespace) -> Tensor:
     """Timesteps [batch] in 0..999: uniform, but a share of them from `noisy_from` on."""
     uniform = torch.rand(args.batch, generator=generator)
     high = torch.rand(args.batch, generator=generator) < args.high_noise
-    return torch.where(high, args.noisy_from + (1000.0 - args.noisy_from) * uniform, 1000.0 * uniform).long().clamp(max=999)
+    return (
+        torch.where(high, args.noisy_from + (1000.0 - args.noisy_from) * uniform, 1000.0 * uniform)
+        .long()
+        .clamp(max=999)
+    )
 
 
 def redraw_rows(tables: list[Tensor], nouns: tuple[str, ...], tokenizer, words: list[int], seed: int) -> None:
@@ -163,9 +208,15 @@ def exported_state(path: Path, net: model.TinyShapes) -> tuple[dict[str, Tensor]
 
     stored = load_file(path)
     names = {name: "unet." + name.removeprefix(UNET_PREFIX) for name in stored if name.startswith(UNET_PREFIX)}
-    names |= {name: "text." + name.removeprefix(TEXT_PREFIX + "transformer.") for name in stored if name.startswith(TEXT_PREFIX)}
+    names |= {
+        name: "text." + name.removeprefix(TEXT_PREFIX + "transformer.")
+        for name in stored
+        if name.startswith(TEXT_PREFIX)
+    }
     names[TOKEN_ROWS] = TABLE
-    weights = {names[name]: value.float() for name, value in stored.items() if names[name] in dict(net.named_parameters())}
+    weights = {
+        names[name]: value.float() for name, value in stored.items() if names[name] in dict(net.named_parameters())
+    }
     with path.with_suffix(".log.csv").open() as log_file:
         rows = [row for row in csv.reader(log_file) if row[0].isdigit()]
     return weights, json.loads(path.with_suffix(".json").read_text()), rows
@@ -181,7 +232,9 @@ def main() -> None:
     args = parse_arguments()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(args.threads)
-    torch.set_flush_denormal(True)  # a sharp softmax has gradients so small that a processor takes its slow path for them
+    torch.set_flush_denormal(
+        True
+    )  # a sharp softmax has gradients so small that a processor takes its slow path for them
     device = "cuda" if torch.cuda.is_available() else "cpu"
     args.output.mkdir(parents=True, exist_ok=True)
     checkpoint, table = args.output / "last.pt", args.output / "log.csv"
@@ -244,12 +297,36 @@ def main() -> None:
                 mean, mean_misplaced = (sum(values) / len(recent) for values in zip(*recent))
                 recent = []
                 now = time.monotonic() - started
-                writer.writerow((step + 1, (step + 1) * args.batch, f"{now:.0f}", f"{lr:.2e}", f"{mean:.5f}", f"{mean_misplaced:.3f}"))
+                writer.writerow(
+                    (
+                        step + 1,
+                        (step + 1) * args.batch,
+                        f"{now:.0f}",
+                        f"{lr:.2e}",
+                        f"{mean:.5f}",
+                        f"{mean_misplaced:.3f}",
+                    )
+                )
                 file.flush()
-                log.info("step %d of %d, loss %.4f, %.1f samples/s", step + 1, args.steps, mean, (step + 1) * args.batch / now)
+                log.info(
+                    "step %d of %d, loss %.4f, %.1f samples/s",
+                    step + 1,
+                    args.steps,
+                    mean,
+                    (step + 1) * args.batch / now,
+                )
             if (step + 1) % args.save_every == 0 or step + 1 == args.steps:
-                save(checkpoint, model=net.state_dict(), averaged=averaged, optimizer=optimizer.state_dict(), step=step + 1,
-                     seconds=time.monotonic() - started, vocabulary=words, phases=phases, fresh_from=fresh_from)
+                save(
+                    checkpoint,
+                    model=net.state_dict(),
+                    averaged=averaged,
+                    optimizer=optimizer.state_dict(),
+                    step=step + 1,
+                    seconds=time.monotonic() - started,
+                    vocabulary=words,
+                    phases=phases,
+                    fresh_from=fresh_from,
+                )
 
 
 if __name__ == "__main__":

@@ -115,5 +115,7 @@ class Layout:
         for placement in self.placements:
             x, y = placement.box.centre
             across, down = placement.box.width, placement.box.height
-            lines.append(f"{placement.name}: centre {x:.0%} from the left, {y:.0%} from the top, {across:.0%} × {down:.0%}")
+            lines.append(
+                f"{placement.name}: centre {x:.0%} from the left, {y:.0%} from the top, {across:.0%} × {down:.0%}"
+            )
         return "\n".join([*lines, *self.notes])

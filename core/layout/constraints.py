@@ -18,7 +18,8 @@ _DEPTH_APART = 0.5
 
 @dataclass(frozen=True)
 class Apart:
-    """`first` comes before `second` along `axis` (0 is x, 1 is y): centres at least `share` of the boxes' half sizes apart.
+    """`first` comes before `second` along `axis` (0 is x, 1 is y): centres at least `share` of the boxes' half sizes
+    apart.
 
     `share` 1 keeps the boxes from overlapping. `touching` asks for no gap, as of a thing that lies on another.
     """

@@ -53,7 +53,8 @@ def from_boxes(data: Any, targets: Targets, width: int, height: int) -> Layout:
     described = [_read_box(item, index, width, height) for index, item in enumerate(_frame(data))]
     if len(described) > len(targets.objects):
         raise MethodError(
-            f"There are {_number(len(described), 'box', 'boxes')} but only {_number(len(targets.objects), 'object')} in the prompt "
+            f"There are {_number(len(described), 'box', 'boxes')} but only {_number(len(targets.objects), 'object')} "
+            f"in the prompt "
             f"({_names(targets)}). Remove a box, or name the object in the prompt."
         )
     owners = _match([description for description, _ in described], targets, "box")
@@ -74,14 +75,18 @@ def from_masks(masks: Tensor, targets: Targets, names: str = "") -> Layout:
             f"({_names(targets)}). Remove a mask, or name the object in the prompt."
         )
     if listed and len(listed) != len(masks):
-        raise MethodError(f"{_number(len(listed), 'name')} for {_number(len(masks), 'mask')}: give one name per mask, or none at all.")
+        raise MethodError(
+            f"{_number(len(listed), 'name')} for {_number(len(masks), 'mask')}: give one name per mask, or none at all."
+        )
     owners = _match(listed or [""] * len(masks), targets, "mask")
     placements = []
     for number, (owner, mask) in enumerate(zip(owners, masks), start=1):
         mask = mask.detach().to("cpu", torch.float32).clamp(0, 1)
         name = targets.objects[owner].phrase
         if not bool((mask > 0).any()):
-            raise MethodError(f'Mask {number} ("{name}") is empty: paint where the object should be, or remove the mask.')
+            raise MethodError(
+                f'Mask {number} ("{name}") is empty: paint where the object should be, or remove the mask.'
+            )
         placements.append(Placement(owner, name, _around(mask), mask))
     height, width = masks.shape[-2:]
     return Layout(tuple(sorted(placements, key=lambda p: p.target)), width, height, targets.relations)
@@ -105,11 +110,16 @@ def _frame(data: Any) -> list:
         try:
             data = json.loads(data)
         except ValueError as error:
-            raise MethodError(f"The boxes are not valid JSON ({error}). Write them as [{{\"bbox\": [top, left, bottom, right], \"desc\": \"cat\"}}].") from None
+            raise MethodError(
+                f'The boxes are not valid JSON ({error}). Write them as [{{"bbox": [top, left, bottom, right], "desc": '
+                f'"cat"}}].'
+            ) from None
     if isinstance(data, dict):
         return [data]
     if not isinstance(data, (list, tuple)):
-        raise MethodError(f"The boxes must be a list, not {type(data).__name__}. Connect the canvas's elements or bboxes output.")
+        raise MethodError(
+            f"The boxes must be a list, not {type(data).__name__}. Connect the canvas's elements or bboxes output."
+        )
     if data and isinstance(data[0], (list, tuple)):
         return list(data[0])
     return list(data)
@@ -132,12 +142,14 @@ def _read_box(item: Any, index: int, width: int, height: int) -> tuple[str, Box]
             right, bottom = left + float(item["width"]) / width, top + float(item["height"]) / height
     except (KeyError, TypeError, ValueError):
         raise MethodError(
-            f"{name} has no readable edges: it needs x, y, width and height in pixels, or bbox with top, left, bottom and right in thousandths."
+            f"{name} has no readable edges: it needs x, y, width and height in pixels, or bbox with top, left, bottom "
+            f"and right in thousandths."
         ) from None
     box = Box(min(left, right), min(top, bottom), max(left, right), max(top, bottom))
     if not box.is_inside:
         raise MethodError(
-            f"{name} lies outside the picture: it reaches from {box.left:.0%} to {box.right:.0%} across and from {box.top:.0%} to {box.bottom:.0%} down. "
+            f"{name} lies outside the picture: it reaches from {box.left:.0%} to {box.right:.0%} across and from "
+            f"{box.top:.0%} to {box.bottom:.0%} down. "
             f"Move it inside, or set width and height ({width} × {height}) to those of the canvas."
         )
     if min(box.width * width, box.height * height) < 1:
@@ -155,12 +167,16 @@ def _match(descriptions: list[str], targets: Targets, what: str) -> list[int]:
         fitting = [i for i in range(len(targets.objects)) if _is_name(description, targets.objects[i])]
         if not fitting:
             raise MethodError(
-                f'There is a {what} for "{description}", which is not an object of the prompt. Its objects are: {_names(targets)}. '
+                f'There is a {what} for "{description}", which is not an object of the prompt. Its objects are: '
+                f"{_names(targets)}. "
                 f"Give the {what} one of these names, or none."
             )
         left = [i for i in fitting if i in free]
         if not left:
-            raise MethodError(f'There are two {what}{"es" if what == "box" else "s"} for "{description}". Every object has one place: remove one of them.')
+            raise MethodError(
+                f'There are two {what}{"es" if what == "box" else "s"} for "{description}". Every object has one '
+                f"place: remove one of them."
+            )
         # "cat" may mean several; the phrase in full comes first.
         left.sort(key=lambda i: _plain(targets.objects[i].phrase) != _plain(description))
         owners[index] = left[0]

@@ -50,7 +50,9 @@ def _excess(maps: Tensor) -> Tensor:
     return torch.where(empty, shares, excess) ** 2
 
 
-def from_attention(maps: Tensor, targets: Targets, width: int, height: int, settings: SolverSettings | None = None) -> Layout:
+def from_attention(
+    maps: Tensor, targets: Targets, width: int, height: int, settings: SolverSettings | None = None
+) -> Layout:
     """A layout near the centres of the objects' attention `maps` [T, h, w], T being the number of objects.
 
     Raises MethodError if there is not one map per object.

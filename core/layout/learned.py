@@ -42,7 +42,9 @@ _LAYER = re.compile(r"layers\.(\d+)\.(.+)\.(weight|bias)")
 
 @dataclass(frozen=True)
 class Mixture:
-    """Per token, the distribution of the centre: `weight` [n, 5], `mean` and `deviation` [n, 5, 2], `correlation` [n, 5]."""
+    """Per token, the distribution of the centre: `weight` [n, 5], `mean` and `deviation` [n, 5, 2], `correlation` [n,
+    5].
+    """
 
     weight: Tensor
     mean: Tensor
@@ -98,7 +100,10 @@ def load(state: Mapping[str, Tensor]) -> LearnedPredictor:
     state = state.get("state_dict", state)
     state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
     needed = [
-        *(f"{_TEXT}{part}" for part in ("embed_tokens.weight", "embed_positions.weight", "object_embedding", "layers.0.fc1.weight")),
+        *(
+            f"{_TEXT}{part}"
+            for part in ("embed_tokens.weight", "embed_positions.weight", "object_embedding", "layers.0.fc1.weight")
+        ),
         *(f"{_HEAD}{part}" for part in ("output_Layer.weight", "box_predictor.xy_bivariate.weight")),
     ]
     missing = [name for name in needed if name not in state]
@@ -108,7 +113,9 @@ def load(state: Mapping[str, Tensor]) -> LearnedPredictor:
             "Get the checkpoint from the paper's repository (Diffusion-SpaceTime-Attn), or choose the solver."
         )
     vocabulary, hidden = state[f"{_TEXT}embed_tokens.weight"].shape
-    layers = 1 + max(int(found[1]) for name in state if (found := _LAYER.match(name.removeprefix(_TEXT))) and name.startswith(_TEXT))
+    layers = 1 + max(
+        int(found[1]) for name in state if (found := _LAYER.match(name.removeprefix(_TEXT))) and name.startswith(_TEXT)
+    )
     config = RobertaConfig(
         vocab_size=vocabulary,
         hidden_size=hidden,
@@ -126,7 +133,10 @@ def load(state: Mapping[str, Tensor]) -> LearnedPredictor:
     weights |= {name: buffer for name, buffer in model.named_buffers() if name in model.state_dict()}
     lacking, _ = model.load_state_dict(weights, strict=False)
     if lacking:
-        raise MethodError(f"The layout predictor's file is incomplete: {len(lacking)} of its weights are missing, such as {lacking[0]}.")
+        raise MethodError(
+            f"The layout predictor's file is incomplete: {len(lacking)} of its weights are missing, such as "
+            f"{lacking[0]}."
+        )
     return model.float().eval()
 
 
@@ -165,7 +175,8 @@ def predict(model: LearnedPredictor, tokenizer, targets: Targets, seed: int | No
         own = [i for i, (a, b) in enumerate(offsets) if a < end and start < b]
         if not own:
             raise MethodError(
-                f'"{target.phrase}" comes after the {longest} tokens that the layout predictor reads. Shorten the prompt, or choose the solver.'
+                f'"{target.phrase}" comes after the {longest} tokens that the layout predictor reads. Shorten the '
+                f"prompt, or choose the solver."
             )
         pieces.append(own)
     is_object = torch.zeros(len(tokens), dtype=torch.bool)

@@ -31,7 +31,9 @@ def preview(layout: Layout, background: Tensor | None = None) -> Tensor:
     face = font(min(max(min(width, height) / 22, 15), 30))
     picture = Image.new("RGB", (width, height), _GROUND)
     if background is not None:
-        faint = to_picture(background * _BACKGROUND + (1 - _BACKGROUND)).resize((width, height), Image.Resampling.BICUBIC)
+        faint = to_picture(background * _BACKGROUND + (1 - _BACKGROUND)).resize(
+            (width, height), Image.Resampling.BICUBIC
+        )
         picture.paste(faint, (0, 0))
     picture = Image.alpha_composite(picture.convert("RGBA"), _boxes(layout, width, height)).convert("RGB")
     draw = ImageDraw.Draw(picture)
@@ -74,7 +76,12 @@ def _boxes(layout: Layout, width: int, height: int) -> Image.Image:
 
 
 def _pixels(box: Box, width: int, height: int) -> tuple[int, int, int, int]:
-    return round(box.left * width), round(box.top * height), round(box.right * width) - 1, round(box.bottom * height) - 1
+    return (
+        round(box.left * width),
+        round(box.top * height),
+        round(box.right * width) - 1,
+        round(box.bottom * height) - 1,
+    )
 
 
 def _outline(draw: ImageDraw.ImageDraw, placement: Placement, width: int, height: int) -> None:
@@ -89,7 +96,13 @@ def _name(draw: ImageDraw.ImageDraw, placement: Placement, face, width: int, hei
     across, down = int(face.getlength(text)) + 8, line_height(face) + 2
     left = max(min(left, width - across), 0)
     top = max(min(top, height - down), 0)
-    while any(left < r and l < left + across and top < b and t < top + down for (l, t, r, b) in taken) and top + 2 * down <= height:
+    while (
+        any(
+            left < right and its_left < left + across and top < bottom and its_top < top + down
+            for its_left, its_top, right, bottom in taken
+        )
+        and top + 2 * down <= height
+    ):
         top += down
     plate = (left, top, left + across, top + down)
     taken.append(plate)

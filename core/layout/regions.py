@@ -15,14 +15,20 @@ SHAPES = ("layout", "box", "disc")
 PLACES = ("centre", "corner")
 
 
-def regions(layout: Layout, h: int, w: int, shape: str = "layout", radius: float = 0.2, place: str = "centre") -> Tensor:
+def regions(
+    layout: Layout, h: int, w: int, shape: str = "layout", radius: float = 0.2, place: str = "centre"
+) -> Tensor:
     """[objects, h, w] in 0..1, one region per placement, for a map of h × w.
 
-    `shape` (one of SHAPES) "layout" takes the mask where there is one and else the box; "disc" a disc of `radius` around
-    the middle of the box, in units of the geometric mean of the picture's sides, so that it is round in every picture.
-    `place` is one of PLACES.
+    `shape` (one of SHAPES) "layout" takes the mask where there is one and else the box; "disc" a disc of `radius`
+    around the middle of the box, in units of the geometric mean of the picture's sides, so that it is round in every
+    picture. `place` is one of PLACES.
     """
-    return torch.stack([_region(one, h, w, shape, radius, place) for one in layout.placements]) if layout.placements else torch.zeros(0, h, w)
+    return (
+        torch.stack([_region(one, h, w, shape, radius, place) for one in layout.placements])
+        if layout.placements
+        else torch.zeros(0, h, w)
+    )
 
 
 def _region(placement: Placement, h: int, w: int, shape: str, radius: float, place: str) -> Tensor:

@@ -12,8 +12,16 @@ from .solver import SolverSettings
 class BoxSettings:
     """What all predictors' boxes have in common."""
 
-    size: float = setting(1.0, "Scales the boxes. They shrink by themselves as the objects become more.", minimum=0.2, maximum=3.0, step=0.05)
-    margin: float = setting(0.04, "Space kept free at the picture's border, as a share of it.", minimum=0.0, maximum=0.3, step=0.01)
+    size: float = setting(
+        1.0,
+        "Scales the boxes. They shrink by themselves as the objects become more.",
+        minimum=0.2,
+        maximum=3.0,
+        step=0.05,
+    )
+    margin: float = setting(
+        0.04, "Space kept free at the picture's border, as a share of it.", minimum=0.0, maximum=0.3, step=0.01
+    )
     gap: float = setting(0.02, "Space kept free between the boxes.", minimum=0.0, maximum=0.3, step=0.01)
 
     def with_seed(self, seed: int) -> SolverSettings:
@@ -22,9 +30,13 @@ class BoxSettings:
 
 @dataclass(frozen=True)
 class LearnedSettings(BoxSettings):
-    """`sample`: the published predictor draws one of its five guesses by their weight; without, it takes the likeliest."""
+    """`sample`: the published predictor draws one of its five guesses by their weight; without, it
+    takes the likeliest.
+    """
 
-    sample: bool = setting(False, "Draw one of the predictor's five guesses, by the seed, as published; off: always take the likeliest.")
+    sample: bool = setting(
+        False, "Draw one of the predictor's five guesses, by the seed, as published; off: always take the likeliest."
+    )
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,9 @@ _INNER = 0.55
 
 @dataclass(frozen=True)
 class SolverSettings:
-    """`size` scales the boxes, `margin` keeps them from the border, `gap` from each other (fractions of the picture)."""
+    """`size` scales the boxes, `margin` keeps them from the border, `gap` from each other
+    (fractions of the picture).
+    """
 
     size: float = 1.0
     margin: float = 0.04
@@ -52,13 +54,21 @@ def solve(targets: Targets, width: int, height: int, settings: SolverSettings | 
     return _solved(targets, width, height, settings or SolverSettings(), None)
 
 
-def around(centres: np.ndarray, targets: Targets, width: int, height: int, settings: SolverSettings | None = None) -> Layout:
-    """As `solve`, but near given centres [objects, 2] (x, y in 0..1), which only make way for each other and the relations."""
-    return _solved(targets, width, height, settings or SolverSettings(), np.asarray(centres, dtype=float).reshape(-1, 2))
+def around(
+    centres: np.ndarray, targets: Targets, width: int, height: int, settings: SolverSettings | None = None
+) -> Layout:
+    """As `solve`, but near given centres [objects, 2] (x, y in 0..1), which only make way for each other and the
+    relations.
+    """
+    return _solved(
+        targets, width, height, settings or SolverSettings(), np.asarray(centres, dtype=float).reshape(-1, 2)
+    )
 
 
 def box_size(count: int, width: int, height: int, settings: SolverSettings) -> np.ndarray:
-    """[2]: width and height, in fractions of the picture, of each of `count` boxes if there is room; square in pixels."""
+    """[2]: width and height, in fractions of the picture, of each of `count` boxes if there is
+    room; square in pixels.
+    """
     aspect = width / height
     side = max(_SIDE_ALONE / count**_SIDE_FALLS, _SMALLEST_SIDE) * settings.size
     return np.minimum(side * np.array([aspect**-0.5, aspect**0.5]), 1 - 2 * settings.margin)
@@ -81,7 +91,9 @@ def _solved(targets: Targets, width: int, height: int, settings: SolverSettings,
     return Layout(placements, width, height, targets.relations, notes)
 
 
-def arrange(constraints: Constraints, sizes: np.ndarray, settings: SolverSettings, hints: np.ndarray | None = None) -> np.ndarray:
+def arrange(
+    constraints: Constraints, sizes: np.ndarray, settings: SolverSettings, hints: np.ndarray | None = None
+) -> np.ndarray:
     """Points [n, 2] in 0..1, x before y, that respect every order of `constraints`. `sizes` [n, 2] are the boxes'.
 
     With `hints` [n, 2] the points start there and only make way for each other and for the relations.
@@ -100,7 +112,9 @@ def arrange(constraints: Constraints, sizes: np.ndarray, settings: SolverSetting
         pace = _PACE * (1 - round_ / _ROUNDS) + 0.02
         force, energy = _repulsion(points, reach, pushes, spread=hints is None)
         for c in constraints.apart:
-            short = c.share * reach[c.first, c.second, c.axis] - (points[:, c.second, c.axis] - points[:, c.first, c.axis])
+            short = c.share * reach[c.first, c.second, c.axis] - (
+                points[:, c.second, c.axis] - points[:, c.first, c.axis]
+            )
             missing = np.maximum(short, 0)
             force[:, c.second, c.axis] += 2 * missing
             force[:, c.first, c.axis] -= 2 * missing
@@ -127,7 +141,9 @@ def _firm_pairs(constraints: Constraints, n: int) -> np.ndarray:
     return firm
 
 
-def _repulsion(points: np.ndarray, reach: np.ndarray, pushes: np.ndarray, spread: bool) -> tuple[np.ndarray, np.ndarray]:
+def _repulsion(
+    points: np.ndarray, reach: np.ndarray, pushes: np.ndarray, spread: bool
+) -> tuple[np.ndarray, np.ndarray]:
     """Forces [starts, n, 2] and energies [starts] of objects that should not meet."""
     apart = points[:, :, None] - points[:, None]  # [starts, n, n, 2]
     relative = apart / reach
@@ -155,7 +171,9 @@ def _pull(force: np.ndarray, points: np.ndarray, i: int, j: int, axes: tuple[int
 
 
 def _in_order(points: np.ndarray, constraints: Constraints) -> np.ndarray:
-    """The points with every order of `constraints` strictly true: what comes after is moved behind what it comes after."""
+    """The points with every order of `constraints` strictly true: what comes after is moved behind
+    what it comes after.
+    """
     points = points.copy()
     for _ in range(len(points)):
         for c in constraints.apart:
@@ -163,7 +181,9 @@ def _in_order(points: np.ndarray, constraints: Constraints) -> np.ndarray:
     return points
 
 
-def fit(constraints: Constraints, points: np.ndarray, wanted: np.ndarray, aspect: float, settings: SolverSettings) -> np.ndarray:
+def fit(
+    constraints: Constraints, points: np.ndarray, wanted: np.ndarray, aspect: float, settings: SolverSettings
+) -> np.ndarray:
     """Boxes [n, 4] (left, top, right, bottom) near `points`, at most `wanted` [n, 2] large, within the constraints."""
     solution = _Program(constraints, _all_pairs(constraints, points, wanted), settings).solve(points, wanted, aspect)
     if solution is None:  # a thing that is to lie in another and at once beside it
@@ -240,7 +260,10 @@ class _Program:
         for c in self.pairs:
             near = {self.centre(c.first, c.axis): 1, self.centre(c.second, c.axis): -1}
             half = 0.5 * c.share
-            self.at_most({**near, self.size(c.first, c.axis): half, self.size(c.second, c.axis): half}, 0 if c.touching else -gap * c.share)
+            self.at_most(
+                {**near, self.size(c.first, c.axis): half, self.size(c.second, c.axis): half},
+                0 if c.touching else -gap * c.share,
+            )
         for inside, outer in self.within:
             for axis in (0, 1):
                 sizes = {self.size(inside, axis): 0.5, self.size(outer, axis): -0.5}

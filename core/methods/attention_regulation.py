@@ -1,4 +1,5 @@
-"""Attention Regulation: Enhancing Semantic Fidelity in Text-to-Image Synthesis: Attention Regulation in Diffusion Models.
+"""Attention Regulation: Enhancing Semantic Fidelity in Text-to-Image Synthesis: Attention Regulation in Diffusion
+Models.
 
 Zhang et al., ECCV 2024, arXiv 2403.06381. In every edited layer the scores of the target words are raised
 or lowered by a few smooth bumps, found by a short descent, so that every target gets its share of the attention and
@@ -6,9 +7,9 @@ holds some pixels firmly. The network itself is not differentiated.
 
 The preset `published` computes what the released code computes, flaws included; `default` is without them: no random
 map is blended in at the first step, an image's best iteration is its own and not its batch's, the start is the same for
-every step, layer and image, and a word of several pieces is one target. `demo` is for the pack's demo model, whose names
-get less than a hundredth of the attention: the descent's gradient is as small as the share that it is to raise, so that
-20 iterations held back by the published weight of the edit's size end far below their aim.
+every step, layer and image, and a word of several pieces is one target. `demo` is for the pack's demo model, whose
+names get less than a hundredth of the attention: the descent's gradient is as small as the share that it is to raise,
+so that 20 iterations held back by the published weight of the edit's size end far below their aim.
 """
 
 from __future__ import annotations
@@ -57,9 +58,7 @@ class AttentionRegulationSettings(ScoreEditSettings):
     iterations: int = setting(
         20, "Iterations of the descent in each layer and step (the paper's 20).", minimum=1, maximum=200, step=1
     )
-    rate: float = setting(
-        100.0, "Step size of the descent (the paper's 100).", minimum=0.0, maximum=1000.0, step=5.0
-    )
+    rate: float = setting(100.0, "Step size of the descent (the paper's 100).", minimum=0.0, maximum=1000.0, step=5.0)
     share_weight: float = setting(
         80.0, "Weight of the average share in the descent (the paper's 80).", minimum=0.0, maximum=1000.0, step=1.0
     )
@@ -176,7 +175,8 @@ class AttentionRegulation(ScoreEdit):
         """[targets, images · heads, centres]; every image of a batch starts as it would alone."""
         if self.settings.start_weights == "even":
             return torch.full((count, images * heads, centres), _EVEN_START)
-        # One generator for every (seed, layer, step), so that neither the order of the layers nor a second call matters.
+        # One generator for every (seed, layer, step), so that neither the order of the layers nor a second call
+        # matters.
         name = f"{self.settings.seed} {site.layer} {site.step}".encode()
         generator = torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(name).digest()[:8], "big") >> 1)
         return torch.rand(count, heads, centres, generator=generator).repeat(1, images, 1)

@@ -224,7 +224,8 @@ class ScoreEdit(Method):
 
     @abstractmethod
     def edit(self, scores: Tensor, targets: Targets, site: EditSite, strength: float = 1.0) -> Tensor:
-        """New scores [B, heads, pixels, tokens] (before the softmax, float32 or float64); `scores` are left as they are.
+        """New scores [B, heads, pixels, tokens] (before the softmax, float32 or float64); `scores` are left as they
+        are.
 
         Called again within a step (samplers that call the network twice), it edits anew what it gets, and its memory of
         the step stays that of the first call.
@@ -271,8 +272,16 @@ class OutputMix(Method):
         """The weights [O] at a strength other than 1."""
 
     @abstractmethod
-    def mix(self, global_out: Tensor, local_outs: Tensor, regions: Tensor, weights: Tensor, unconditional: Tensor | None = None) -> Tensor:
-        """What a cross-attention layer is to give: [B, pixels, C] from the whole prompt's and [O, B, pixels, C] from the local ones.
+    def mix(
+        self,
+        global_out: Tensor,
+        local_outs: Tensor,
+        regions: Tensor,
+        weights: Tensor,
+        unconditional: Tensor | None = None,
+    ) -> Tensor:
+        """What a cross-attention layer is to give: [B, pixels, C] from the whole prompt's and [O, B, pixels, C] from
+        the local ones.
 
         `regions` [O, pixels], `weights` [O]. `unconditional` [B, pixels, C] is the layer's output for the negative
         prompt, None where the network isn't asked for it in the same call.

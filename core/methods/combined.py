@@ -10,7 +10,8 @@ from .base import Method, OutputMix, Part, ScoreEdit, Situation
 
 
 class CombinedMethods(Method):
-    """The latent moves by the sum over the methods of weight × step size × gradient; scores are edited by weight × edit.
+    """The latent moves by the sum over the methods of weight × step size × gradient; scores are edited by weight ×
+    edit.
 
     Raises MethodError if no method has a weight, if two of them look at attention maps of different sizes (one pass
     through the network gives the maps of one size), or if two of them edit scores or mix outputs.
@@ -23,7 +24,8 @@ class CombinedMethods(Method):
         sizes = {part.method.resolution for part in self.parts} - {"auto"}
         if len(sizes) > 1:
             raise MethodError(
-                f"The combined methods look at attention maps of different sizes ({', '.join(sorted(sizes))} of the latent's). "
+                f"The combined methods look at attention maps of different sizes ({', '.join(sorted(sizes))} of the "
+                f"latent's). "
                 "Set their resolution to the same size, or to auto."
             )
         if sum(isinstance(part.method, ScoreEdit) for part in self.parts) > 1:

@@ -25,7 +25,8 @@ class DivideAndBindSettings(LatentLossSettings):
 
     step_size: float = setting(
         0.5,
-        "How far one update moves the latent (α). The total variation sums over all pixels, so a small α goes far: at 0.5 the "
+        "How far one update moves the latent (α). The total variation sums over all pixels, so a small α goes far: at "
+        "0.5 the "
         "first update is about as long as Attend-and-Excite's at 20.",
         minimum=0.0,
         maximum=1000.0,
@@ -33,7 +34,8 @@ class DivideAndBindSettings(LatentLossSettings):
     )
     binding: float = setting(
         1.0,
-        "Weight of the binding of attributes to their objects (the paper's λ); 0 only divides the picture among objects.",
+        "Weight of the binding of attributes to their objects (the paper's λ); 0 only divides the picture among "
+        "objects.",
         minimum=0.0,
         maximum=100.0,
         step=0.1,
@@ -86,7 +88,9 @@ class DivideAndBind(LatentLoss):
             described = [other for attribute in target.attributes if (other := word(attribute.positions)) is not None]
             names.append(target.phrase)
             divided.append(-total_variation(own))
-            bound.append(self.settings.binding * sum((divergence(own, other) for other in described), own.new_zeros(len(own))))
+            bound.append(
+                self.settings.binding * sum((divergence(own, other) for other in described), own.new_zeros(len(own)))
+            )
         if not names:
             return Losses(maps.new_zeros(len(maps)), maps.new_zeros(len(maps), 0), ())
         attendance, binding = torch.stack(divided, dim=1), torch.stack(bound, dim=1)  # [B, T]

@@ -1,8 +1,8 @@
 """Harnessing the Spatial-Temporal Attention of Diffusion Models for High-Fidelity Text-to-Image Synthesis.
 
-Wu et al., ICCV 2023, arXiv 2304.03869. In the region where an object belongs, every cross-attention layer gives a mixture of
-its output g for the whole prompt and its output l for the object's own prompt ("a photo of a cat"). The weights of the
-mixture change over the run.
+Wu et al., ICCV 2023, arXiv 2304.03869. In the region where an object belongs, every cross-attention layer gives a
+mixture of its output g for the whole prompt and its output l for the object's own prompt ("a photo of a cat"). The
+weights of the mixture change over the run.
 """
 
 from __future__ import annotations
@@ -36,38 +36,67 @@ class SpaceTimeSettings:
         "published: the object's own is added and that to the negative prompt taken off (the released code).",
         options=RULES,
     )
-    weight: float = setting(0.5, "How much of its own prompt an object gets in its region.", minimum=0.0, maximum=10.0, step=0.05)
+    weight: float = setting(
+        0.5, "How much of its own prompt an object gets in its region.", minimum=0.0, maximum=10.0, step=0.05
+    )
     divide: bool = setting(False, "Divide the weight by the number of objects, as the released code does.")
     curve: str = setting(
         "constant",
-        "How the weight changes from start to end. linear and cosine: down to the final weight. list: by the list of weights.",
+        "How the weight changes from start to end. linear and cosine: down to the final weight. list: by the list of "
+        "weights.",
         options=CURVES,
     )
-    final: float = setting(0.0, "What is left of the weight at the end of a linear or cosine curve, as a share.", minimum=0.0, maximum=1.0, step=0.05)
-    values: tuple[float, ...] = setting((1.0,), "For the curve list: shares of the weight, one after the other from start to end.")
-    start: float = setting(0.0, "Where in the run the mixing begins: 0 is pure noise.", minimum=0.0, maximum=1.0, step=0.01)
+    final: float = setting(
+        0.0,
+        "What is left of the weight at the end of a linear or cosine curve, as a share.",
+        minimum=0.0,
+        maximum=1.0,
+        step=0.05,
+    )
+    values: tuple[float, ...] = setting(
+        (1.0,), "For the curve list: shares of the weight, one after the other from start to end."
+    )
+    start: float = setting(
+        0.0, "Where in the run the mixing begins: 0 is pure noise.", minimum=0.0, maximum=1.0, step=0.01
+    )
     end: float = setting(1.0, "Where in the run the mixing stops.", minimum=0.0, maximum=1.0, step=0.01)
-    local: str = setting("a photo of {}", "The prompt of an object alone; {} stands for the object with its attributes.")
+    local: str = setting(
+        "a photo of {}", "The prompt of an object alone; {} stands for the object with its attributes."
+    )
     region: str = setting(
         "layout",
-        "layout: the mask where the layout has one, else the box. box: always the box. disc: a disc in the middle of the box (published).",
+        "layout: the mask where the layout has one, else the box. box: always the box. disc: a disc in the middle of "
+        "the box (published).",
         options=SHAPES,
     )
-    radius: float = setting(0.2, "Radius of a disc, as a share of the picture's side (published: 0.2).", minimum=0.02, maximum=1.0, step=0.01)
-    overlap: str = setting(
-        "share", "Where regions overlap: share, the objects divide the place; add, their weights add up, as published.", options=OVERLAPS
+    radius: float = setting(
+        0.2,
+        "Radius of a disc, as a share of the picture's side (published: 0.2).",
+        minimum=0.02,
+        maximum=1.0,
+        step=0.01,
     )
-    place: str = setting("centre", "Where in a pixel its place is measured. The released code takes the corner.", options=PLACES)
+    overlap: str = setting(
+        "share",
+        "Where regions overlap: share, the objects divide the place; add, their weights add up, as published.",
+        options=OVERLAPS,
+    )
+    place: str = setting(
+        "centre", "Where in a pixel its place is measured. The released code takes the corner.", options=PLACES
+    )
     resolution: str = setting(
-        "auto", "Size of the attention maps that are recorded. All layers are mixed.", options=("auto", "1/1", "1/2", "1/4", "1/8")
+        "auto",
+        "Size of the attention maps that are recorded. All layers are mixed.",
+        options=("auto", "1/1", "1/2", "1/4", "1/8"),
     )
 
 
 class SpaceTime(OutputMix):
     """out = g + Σ m·w·(l − g), or with the published rule g + Σ m·w·(l − u), u being the negative prompt's output.
 
-    `table`, if given, holds weights [objects][steps] that were optimised (core/learned_weights.py); they take the place of
-    the curve, spread evenly from start to end. `names` says which object each row is for; without it the rows go by order.
+    `table`, if given, holds weights [objects][steps] that were optimised (core/learned_weights.py); they take the place
+    of the curve, spread evenly from start to end. `names` says which object each row is for; without it the rows go by
+    order.
     """
 
     name = "space_time"
@@ -75,13 +104,18 @@ class SpaceTime(OutputMix):
     paper = "2304.03869"
     PRESETS = {
         "paper": SpaceTimeSettings(),
-        "repo": SpaceTimeSettings(rule="published", weight=5.0, divide=True, region="disc", overlap="add", place="corner"),
+        "repo": SpaceTimeSettings(
+            rule="published", weight=5.0, divide=True, region="disc", overlap="add", place="corner"
+        ),
         "demo": SpaceTimeSettings(rule="published", weight=1.0, local="{}"),  # it never learned "a photo of"
     }
     settings: SpaceTimeSettings
 
     def __init__(
-        self, settings: SpaceTimeSettings | None = None, table: Sequence[Sequence[float]] | Tensor | None = None, names: tuple[str, ...] = ()
+        self,
+        settings: SpaceTimeSettings | None = None,
+        table: Sequence[Sequence[float]] | Tensor | None = None,
+        names: tuple[str, ...] = (),
     ) -> None:
         super().__init__(settings)
         self.table = None if table is None else torch.as_tensor(table, dtype=torch.float32)
@@ -113,7 +147,8 @@ class SpaceTime(OutputMix):
     def regions(self, layout: Layout, h: int, w: int) -> Tensor:
         s = self.settings
         found = regions(layout, h, w, s.region, s.radius, s.place)
-        # Where several objects claim a pixel, none gets more than its part, and together they get no more than one would.
+        # Where several objects claim a pixel, none gets more than its part, and together they get no more than one
+        # would.
         return found / found.sum(dim=0).clamp_min(1.0) if s.overlap == "share" else found
 
     def weights(self, progress: float, layout: Layout) -> Tensor:
@@ -133,7 +168,11 @@ class SpaceTime(OutputMix):
             self._rows(layout)
 
     def settings_text(self) -> str:
-        optimised = "" if self.table is None else f", optimised weights ({self.table.shape[0]} objects, {self.table.shape[1]} steps)"
+        optimised = (
+            ""
+            if self.table is None
+            else f", optimised weights ({self.table.shape[0]} objects, {self.table.shape[1]} steps)"
+        )
         return super().settings_text() + optimised
 
     def _along(self, progress: float) -> float:
@@ -153,7 +192,8 @@ class SpaceTime(OutputMix):
             if found is None:
                 known = ", ".join(self.names) or f"{len(self.table)} objects"
                 raise MethodError(
-                    f"These weights were optimised for {known}, but the layout places {', '.join(placed)}. Optimise them again for this prompt and layout."
+                    f"These weights were optimised for {known}, but the layout places {', '.join(placed)}. Optimise "
+                    f"them again for this prompt and layout."
                 )
             free.remove(found)
             rows.append(found[0])
@@ -172,7 +212,14 @@ class SpaceTime(OutputMix):
         scaled = weights * strength
         return scaled.clamp(0, 1) if self.settings.rule == "convex" else scaled
 
-    def mix(self, global_out: Tensor, local_outs: Tensor, regions: Tensor, weights: Tensor, unconditional: Tensor | None = None) -> Tensor:
+    def mix(
+        self,
+        global_out: Tensor,
+        local_outs: Tensor,
+        regions: Tensor,
+        weights: Tensor,
+        unconditional: Tensor | None = None,
+    ) -> Tensor:
         """Without the negative prompt's output (guidance 1), the published rule becomes the convex one."""
         taken_off = unconditional if self.wants_unconditional and unconditional is not None else global_out
         shares = (weights[:, None] * regions)[:, None, :, None]  # [O, 1, pixels, 1]
@@ -183,7 +230,11 @@ class SpaceTime(OutputMix):
 def with_article(phrase: str) -> str:
     """ "black car" → "a black car", "orange" → "an orange"; plurals and phrases with an article stay."""
     words = phrase.lower().split()
-    if not words or words[0] in ("a", "an", "the", "some", "two", "three", "four", "five") or singular(words[-1]) != words[-1]:
+    if (
+        not words
+        or words[0] in ("a", "an", "the", "some", "two", "three", "four", "five")
+        or singular(words[-1]) != words[-1]
+    ):
         return phrase
     return f"{'an' if words[0][0] in 'aeiou' else 'a'} {phrase}"
 

@@ -57,7 +57,8 @@ def groups(targets: Targets) -> list[Group]:
 
 
 class SynGen(LatentLoss):
-    """loss = Σ over (object, attribute): D(object, attribute) − ½·(mean D(attribute, outside) + mean D(object, outside)).
+    """loss = Σ over (object, attribute): D(object, attribute) − ½·(mean D(attribute, outside) + mean D(object,
+    outside)).
 
     D is the symmetric Kullback-Leibler divergence of maps normalised over the pixels. An object without attributes has
     only its own distance from the words outside, not halved.
@@ -75,12 +76,15 @@ class SynGen(LatentLoss):
     def check(self, targets: Targets) -> list[str]:
         if not self.applies(targets):
             return [
-                "SynGen found no object with an attribute or another word to keep apart, so the picture is left unchanged. "
-                "Name the objects in the list of words of Extract Targets, with their attributes (black car, white clock)."
+                "SynGen found no object with an attribute or another word to keep apart, so the picture is left "
+                "unchanged. "
+                "Name the objects in the list of words of Extract Targets, with their attributes (black car, white "
+                "clock)."
             ]
         if not any(group.modifiers for group in groups(targets)):
             return [
-                "No object of the prompt has an attribute, so SynGen has nothing to bind and only keeps the objects apart. "
+                "No object of the prompt has an attribute, so SynGen has nothing to bind and only keeps the objects "
+                "apart. "
                 "Attend-and-Excite is made for such prompts."
             ]
         return []

@@ -97,7 +97,8 @@ class TSAM(LatentLoss):
         "repo": TSAMSettings(),
         "paper": TSAMSettings(step_size=10.0, **_PAPER),
         "paper-free": TSAMSettings(step_size=40.0, **_PAPER),
-        # The demo model's text attention is even: raised to the 4th power after the rows are normalised, nothing is left.
+        # The demo model's text attention is even: raised to the 4th power after the rows are normalised, nothing is
+        # left.
         "demo": TSAMSettings(step_size=1.0, **(_PAPER | {"power_first": True})),
     }
     settings: TSAMSettings

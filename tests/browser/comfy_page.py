@@ -95,7 +95,9 @@ class ComfyPage:
         )
 
     def wait_for_text(self, kind: str, part: str) -> str:
-        """What the node of a type reports, as soon as `part` is in it: words come by websocket, a moment after the run."""
+        """What the node of a type reports, as soon as `part` is in it: words come by websocket, a
+        moment after the run.
+        """
         for _ in range(50):
             if part in (said := self.texts().get(kind) or ""):
                 break

@@ -1,4 +1,6 @@
-"""Write `workflows/`, the graphs of recipes.py as an artist would lay them out. `tools/thumbnails.py` draws their thumbnails.
+"""Write `workflows/`, the graphs of recipes.py as an artist would lay them out.
+
+`tools/thumbnails.py` draws their thumbnails.
 
     python3 dev.py run tests/browser/make_workflows.py [NAME ...] [--seed 2] [--screenshot graph.png]
 

@@ -136,9 +136,7 @@ def with_and_without(name: str, method: str, seed: int, **changes) -> dict:
         settings = {each.name: each.default for each in fields(AttentionSettings)}
         predictor = {"predictor": "attention", **{f"predictor.{key}": value for key, value in settings.items()}}
         looks = {"model": [MODEL, 0], "conditioning": [TARGETS, 0]}
-        nodes[LAYOUT] = node(
-            "FidelityPredictLayout", targets=[TARGETS, 1], **SIZE, **predictor, seed=seed, **looks
-        )
+        nodes[LAYOUT] = node("FidelityPredictLayout", targets=[TARGETS, 1], **SIZE, **predictor, seed=seed, **looks)
         nodes[APPLY]["inputs"]["layout"] = [LAYOUT, 0]
     return nodes
 

@@ -84,9 +84,7 @@ def test_a_workflow_opens_and_runs(comfy: ComfyPage, server: Server, name: str):
     showing = "FidelityViewMaps" if "FidelityViewMaps" in types else "SaveImage"
     for _ in range(50):  # the page draws what the websocket brought a moment later
         texts, pictures = comfy.texts(), comfy.pictures()
-        shown = {kind for kind, text in texts.items() if text} | (
-            {"pictures"} if pictures.get(showing) else set()
-        )
+        shown = {kind for kind, text in texts.items() if text} | ({"pictures"} if pictures.get(showing) else set())
         if expected <= shown:
             break
         time.sleep(0.1)

@@ -26,7 +26,11 @@ def site(h=16, w=16, step=0, memory=None, layer="input 7"):
 @pytest.mark.parametrize("preset", AttentionRegulation.PRESETS)
 @pytest.mark.parametrize(("h", "w"), [(16, 16), (12, 20), (24, 16), (32, 32), (7, 5), (1, 9), (1, 1)])
 def test_edits_are_finite_at_any_size_and_touch_only_the_targets(preset, h, w):
-    method, targets, scores = AttentionRegulation(AttentionRegulation.PRESETS[preset]), make_targets(), scores_of(2, h=h, w=w)
+    method, targets, scores = (
+        AttentionRegulation(AttentionRegulation.PRESETS[preset]),
+        make_targets(),
+        scores_of(2, h=h, w=w),
+    )
     before = scores.clone()
     edited = method.edit(scores, targets, site(h, w))
     assert torch.equal(scores, before) and edited.isfinite().all()
@@ -65,7 +69,10 @@ def test_an_image_is_edited_alike_alone_and_in_a_batch(start):
 
 def test_the_random_start_is_drawn_by_seed_layer_and_step():
     random = replace(AttentionRegulationSettings(), start_weights="random")
-    draw = lambda seed=0, **where: AttentionRegulation(replace(random, seed=seed)).start_weights(site(**where), 2, 3, 49, 2)  # noqa: E731
+
+    def draw(seed=0, **where):
+        return AttentionRegulation(replace(random, seed=seed)).start_weights(site(**where), 2, 3, 49, 2)
+
     first = draw()
     assert first.shape == (2, 6, 49) and torch.equal(first, draw()) and torch.equal(first[:, :3], first[:, 3:])
     torch.rand(5)
@@ -122,7 +129,12 @@ def test_the_span_says_what_is_a_target():
     assert spans["word"].groups(targets) == [[3, 4], [7]]
     assert spans["phrase"].groups(targets) == [[2, 3, 4], [6, 7]]
     assert spans["pieces"].groups(targets) == [[3], [4], [7]]
-    shared = make_targets((Target("ball", "red ball", (3,), (Attribute("red", (2,)),)), Target("cube", "red cube", (5,), (Attribute("red", (2,)),))))
+    shared = make_targets(
+        (
+            Target("ball", "red ball", (3,), (Attribute("red", (2,)),)),
+            Target("cube", "red cube", (5,), (Attribute("red", (2,)),)),
+        )
+    )
     assert spans["phrase"].groups(shared) == [[2, 3], [5]]
 
 
@@ -163,7 +175,9 @@ def test_half_precision_scores_are_edited_in_single(dtype):
     method, targets, scores = AttentionRegulation(), make_targets(), scores_of(dtype=dtype)
     edited = method.edit(scores, targets, site())
     assert edited.dtype == dtype and edited.isfinite().all()
-    assert method.descent(scores, targets, site()).losses.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    assert method.descent(scores, targets, site()).losses.dtype == (
+        torch.float64 if dtype == torch.float64 else torch.float32
+    )
 
 
 def test_hopeless_scores_change_nothing_that_was_finite():
@@ -181,6 +195,9 @@ def test_prompts_without_objects_pass_through_with_a_warning():
     assert method.check(make_targets()) == []
 
 
-@pytest.mark.parametrize(("layers", "depth", "expected"), [("first", 10, [0]), ("middle", 10, [5]), ("last", 10, [9]), ("all", 3, [0, 1, 2]), ("middle", 1, [0])])
+@pytest.mark.parametrize(
+    ("layers", "depth", "expected"),
+    [("first", 10, [0]), ("middle", 10, [5]), ("last", 10, [9]), ("all", 3, [0, 1, 2]), ("middle", 1, [0])],
+)
 def test_layers_of_a_block(layers, depth, expected):
     assert list(chosen_layers(layers, depth)) == expected

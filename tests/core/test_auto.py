@@ -20,8 +20,8 @@ class StandIn(TSAM):
     """For a method that is not in the pack yet."""
 
 
-def chosen(targets, situation=Situation(), methods=METHODS):
-    return Auto(methods).resolve(targets, situation)
+def chosen(targets, situation=None, methods=METHODS):
+    return Auto(methods).resolve(targets, situation or Situation())
 
 
 @pytest.mark.parametrize(
@@ -87,6 +87,9 @@ def test_the_report_says_what_was_chosen_and_why():
     targets, record = make_targets(), Record()
     method, reason = chosen(targets)
     record.begin(method, targets, reason=reason)
-    assert f"Chosen by auto: {method.title}, because the prompt has several objects with attributes and no layout" in report(record)
+    assert (
+        f"Chosen by auto: {method.title}, because the prompt has several objects with attributes and no layout"
+        in report(record)
+    )
     record.begin(method, targets)
     assert "Chosen by auto" not in report(record)

@@ -55,7 +55,9 @@ def test_a_combination_of_one_is_that_method(name):
 
 def test_two_halves_make_the_whole():
     method = gentle(SynGen, SynGenSettings)
-    torch.testing.assert_close(once(CombinedMethods([(method, 0.5), (method, 0.5)])), once(method), rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(
+        once(CombinedMethods([(method, 0.5), (method, 0.5)])), once(method), rtol=1e-5, atol=1e-7
+    )
 
 
 def test_a_method_outside_its_window_contributes_nothing():
@@ -172,7 +174,12 @@ def test_weights_and_map_sizes_are_checked():
     with pytest.raises(MethodError, match="weight"):
         CombinedMethods([(TSAM(), 0.0)])
     with pytest.raises(MethodError, match="1/2, 1/4"):
-        CombinedMethods([(gentle(TSAM, TSAMSettings, resolution="1/4"), 1.0), (gentle(SynGen, SynGenSettings, resolution="1/2"), 1.0)])
+        CombinedMethods(
+            [
+                (gentle(TSAM, TSAMSettings, resolution="1/4"), 1.0),
+                (gentle(SynGen, SynGenSettings, resolution="1/2"), 1.0),
+            ]
+        )
     mixed = CombinedMethods([(TSAM(), 1.0), (gentle(SynGen, SynGenSettings, resolution="1/2"), 1.0)])
     assert mixed.resolution == "1/2"
 
@@ -193,10 +200,14 @@ def test_a_method_without_anything_to_do_is_left_out():
     nothing = make_targets((), words="beautiful thing here today")
     assert combined.applies(short) and combined.check(short) == AttendAndExcite().check(short)
     assert combined.applies(nothing)
-    assert combined.check(nothing) == ["Attend-and-Excite finds nothing to work on in this prompt and is left out of the combination."]
+    assert combined.check(nothing) == [
+        "Attend-and-Excite finds nothing to work on in this prompt and is left out of the combination."
+    ]
     optimizer = LatentOptimizer(combined, nothing)
     x = latents()
-    torch.testing.assert_close(optimizer.step(x, 0.0, 1.0, ToyNetwork()), LatentOptimizer(TSAM(), nothing).step(x, 0.0, 1.0, ToyNetwork()))
+    torch.testing.assert_close(
+        optimizer.step(x, 0.0, 1.0, ToyNetwork()), LatentOptimizer(TSAM(), nothing).step(x, 0.0, 1.0, ToyNetwork())
+    )
 
 
 def test_the_report_names_the_methods_and_their_weights():

@@ -61,7 +61,8 @@ def test_the_object_with_the_least_edges_is_the_one_that_moves():
     assert losses.per_target[0, 0] < losses.per_target[0, 1] < 0
     assert losses.per_image[0] == losses.per_target[0, 1]
     whole, weakest = (
-        torch.autograd.grad(loss.sum(), maps, retain_graph=True)[0] for loss in (losses.per_image, losses.per_target[:, 1])
+        torch.autograd.grad(loss.sum(), maps, retain_graph=True)[0]
+        for loss in (losses.per_image, losses.per_target[:, 1])
     )
     assert whole.any() and torch.equal(whole, weakest)
 

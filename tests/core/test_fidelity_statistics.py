@@ -68,7 +68,9 @@ def test_prompts_of_a_file_are_understood_or_refused(tmp_path):
     file.write_text("# mine\n\na red ball and a blue ring\na white cup above a black bar\n")
     first, second = read_cases(file, judged_by_shapes=True)
     assert first == Case("a red ball and a blue ring", (("ball", "red"), ("ring", "blue")))
-    assert second.wanted == (("cup", "white"), ("bar", "black")) and second.relation == "above" and first.relation is None
+    assert (
+        second.wanted == (("cup", "white"), ("bar", "black")) and second.relation == "above" and first.relation is None
+    )
     file.write_text("a cat and a dog\n")
     with pytest.raises(ValueError, match="a cat and a dog.*red.*ball"):
         read_cases(file, judged_by_shapes=True)
@@ -86,7 +88,14 @@ def test_seeds():
 
 
 def row(name="plain", seed=0, success=0.0, **more):
-    figures = {"presence": 0.5, "binding": 0.5, "relation": more.pop("relation", float("nan")), "success": success, "extra": 0.0, "residual": 0.1}
+    figures = {
+        "presence": 0.5,
+        "binding": 0.5,
+        "relation": more.pop("relation", float("nan")),
+        "success": success,
+        "extra": 0.0,
+        "residual": 0.1,
+    }
     cost = {"distance": 0.1, "saturation": 0.0, "moved": 0.2, "updates": 10, "seconds": 3.0, "plain_seconds": 2.0}
     return {"name": name, "settings": "abc", "prompt": "a, b", "seed": seed, **figures, **cost, **more}
 
@@ -131,7 +140,16 @@ def test_a_method_is_compared_on_the_same_pictures():
 
 def test_clip_scores_are_compared_by_the_object_that_fares_worst():
     def clip(value):
-        return {"prompt": "a, b", "full_prompt": 0.3, "minimum_object": value, "distance": 0, "saturation": 0, "moved": 0, "seconds": 1, "plain_seconds": 1}
+        return {
+            "prompt": "a, b",
+            "full_prompt": 0.3,
+            "minimum_object": value,
+            "distance": 0,
+            "saturation": 0,
+            "moved": 0,
+            "seconds": 1,
+            "plain_seconds": 1,
+        }
 
     answer = compare([clip(0.3)] * 6, [clip(0.2)] * 6, None)
     assert answer["p_value"] == pytest.approx(2 / 2**6) and answer["success"] is None

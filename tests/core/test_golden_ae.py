@@ -27,7 +27,9 @@ def test_loss(name):
     case = load(name)
     hyper = case.hyper
     method = AttendAndExcite(
-        AttendAndExciteSettings(smoothing=hyper["smooth_attentions"], competing="words" if hyper["normalize_eot"] else "all")
+        AttendAndExciteSettings(
+            smoothing=hyper["smooth_attentions"], competing="words" if hyper["normalize_eot"] else "all"
+        )
     )
     targets = targets_of(case)
     columns = method.competing_columns(targets)

@@ -25,7 +25,9 @@ def test_the_set_is_whole():
 def test_discs():
     case = load("sta_masks")
     for side in case.hyper["sides"]:
-        masks = torch.stack([disc(tuple(map(float, xy)), case.hyper["radius"], side, side, "corner") for xy in case.inputs["centroids"]])
+        masks = torch.stack(
+            [disc(tuple(map(float, xy)), case.hyper["radius"], side, side, "corner") for xy in case.inputs["centroids"]]
+        )
         case.check(f"mask_{side}", masks.to(torch.from_numpy(case.outputs[f"mask_{side}"]).dtype))
     case.check_all_compared()
 
@@ -44,7 +46,9 @@ def test_mixtures(name):
 
 
 def test_a_whole_block():
-    """With the block's weights: the mixture of outputs before their common projection is that of the projected outputs."""
+    """With the block's weights: the mixture of outputs before their common projection is that of
+    the projected outputs.
+    """
     case = load("sta_block")
     heads, side = case.hyper["heads"], case.hyper["side"]
 
@@ -57,7 +61,10 @@ def test_a_whole_block():
 
     def attention(layer, x, context):
         """Before the output's projection."""
-        q, k, v = (projected(f"{layer}.to_{p}", y).unflatten(-1, (heads, -1)).transpose(1, 2) for p, y in (("q", x), ("k", context), ("v", context)))
+        q, k, v = (
+            projected(f"{layer}.to_{p}", y).unflatten(-1, (heads, -1)).transpose(1, 2)
+            for p, y in (("q", x), ("k", context), ("v", context))
+        )
         return (probabilities(q, k) @ v).transpose(1, 2).flatten(2)
 
     x = case.input("x")
@@ -67,7 +74,12 @@ def test_a_whole_block():
     normed = norm("norm2", x)
     whole = attention("attn2", normed, torch.cat([case.input("context_uncond"), case.input("context_global")]))
     case.check("attn2_global", projected("attn2.to_out.0", whole))
-    locals_ = torch.stack([attention("attn2", normed, torch.cat([case.input("context_uncond"), c[None]])) for c in case.input("context_local")])
+    locals_ = torch.stack(
+        [
+            attention("attn2", normed, torch.cat([case.input("context_uncond"), c[None]]))
+            for c in case.input("context_local")
+        ]
+    )
     case.check("attn2_local", projected("attn2.to_out.0", locals_))
     regions = REPO.regions(layout_at(case.hyper["centroids"]), side, side).flatten(1)
     mixed = REPO.mix(whole[1:], locals_[:, 1:], regions, case.input("coef"), unconditional=whole[:1])

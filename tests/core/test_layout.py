@@ -11,7 +11,19 @@ from prompt_fidelity.core.targets import Relation, Target, Targets
 
 SIZES = ((512, 512), (1024, 512), (512, 896), (2048, 256))
 DIRECTIONS = ("left of", "right of", "above", "below", "on")
-ALL = (*DIRECTIONS, "in", "next to", "in front of", "behind", "holding", "with", "between", "around", "outside", "opposite")
+ALL = (
+    *DIRECTIONS,
+    "in",
+    "next to",
+    "in front of",
+    "behind",
+    "holding",
+    "with",
+    "between",
+    "around",
+    "outside",
+    "opposite",
+)
 
 
 def targets_of(names, relations=()):
@@ -94,7 +106,9 @@ def test_the_settings_do_what_they_say():
     targets = targets_of(["cat", "dog"], [(0, "left of", 1)])
     small = solve(targets, 512, 512, SolverSettings(size=0.5))
     wide = solve(targets, 512, 512, SolverSettings(margin=0.1, gap=0.2))
-    assert small.of(0).box.width == pytest.approx(0.5 * solve(targets, 512, 512, SolverSettings(size=1)).of(0).box.width, rel=0.15)
+    assert small.of(0).box.width == pytest.approx(
+        0.5 * solve(targets, 512, 512, SolverSettings(size=1)).of(0).box.width, rel=0.15
+    )
     assert wide.of(1).box.left - wide.of(0).box.right > 0.19
     assert min(p.box.left for p in wide.placements) > 0.09 and max(p.box.right for p in wide.placements) < 0.91
 

@@ -39,7 +39,10 @@ def test_objects_that_are_seen_in_one_place_get_places_of_their_own():
 def test_a_relation_wins_over_what_the_model_sees(predicate):
     relation = Relation(0, predicate, 1)
     axis, sign = relation.axis
-    against = {"x": ((0.5 + sign * -0.25, 0.5), (0.5 + sign * 0.25, 0.5)), "y": ((0.5, 0.5 + sign * -0.25), (0.5, 0.5 + sign * 0.25))}[axis]
+    against = {
+        "x": ((0.5 + sign * -0.25, 0.5), (0.5 + sign * 0.25, 0.5)),
+        "y": ((0.5, 0.5 + sign * -0.25), (0.5, 0.5 + sign * 0.25)),
+    }[axis]
     maps = torch.stack([hill(*against[0]), hill(*against[1])])
     targets = targets_of("cat", "dog", relations=[(0, predicate, 1)])
     layout = from_attention(maps, targets, 768, 512)

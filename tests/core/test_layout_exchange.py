@@ -31,7 +31,12 @@ def test_there_and_back_through_every_form():
 
 
 def test_the_canvas_without_descriptions_goes_by_order():
-    layout = from_boxes([[{"x": 10, "y": 20, "width": 100, "height": 50}, {"x": 200, "y": 0, "width": 56, "height": 128}]], TARGETS, 256, 128)
+    layout = from_boxes(
+        [[{"x": 10, "y": 20, "width": 100, "height": 50}, {"x": 200, "y": 0, "width": 56, "height": 128}]],
+        TARGETS,
+        256,
+        128,
+    )
     assert edges(layout, 0) == pytest.approx((10 / 256, 20 / 128, 110 / 256, 70 / 128), abs=1e-3)
     assert edges(layout, 1) == pytest.approx((200 / 256, 0, 1, 1), abs=1e-3)
 

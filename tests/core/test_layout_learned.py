@@ -73,9 +73,13 @@ def plain(state, tokens, is_object):
     x = norm(f"{TEXT}layernorm_embedding", x) + is_object[:, None] * state[f"{TEXT}object_embedding"]
     for n in range(LAYERS):
         layer = f"{TEXT}layers.{n}."
-        q, k, v = (affine(f"{layer}self_attn.{p}_proj", x).view(len(x), -1, 64).transpose(0, 1) for p in ("q", "k", "v"))
+        q, k, v = (
+            affine(f"{layer}self_attn.{p}_proj", x).view(len(x), -1, 64).transpose(0, 1) for p in ("q", "k", "v")
+        )
         mixed = (q @ k.transpose(1, 2) / 8).softmax(-1) @ v  # [heads, n, 64]
-        x = norm(f"{layer}self_attn_layer_norm", x + affine(f"{layer}self_attn.out_proj", mixed.transpose(0, 1).flatten(1)))
+        x = norm(
+            f"{layer}self_attn_layer_norm", x + affine(f"{layer}self_attn.out_proj", mixed.transpose(0, 1).flatten(1))
+        )
         x = norm(f"{layer}final_layer_norm", x + affine(f"{layer}fc2", gelu(affine(f"{layer}fc1", x))))
     return affine(f"{HEAD}box_predictor.xy_bivariate", affine(f"{HEAD}output_Layer", x))
 
@@ -114,7 +118,9 @@ def test_a_seed_draws_components_by_their_weight():
     raw[:, 5:10] = torch.arange(5.0)
     found = mixture(raw)
     drawn = found.centres(seed=3)[:, 0].long()
-    assert torch.equal(found.centres(seed=3), found.centres(seed=3)) and not torch.equal(found.centres(3), found.centres(4))
+    assert torch.equal(found.centres(seed=3), found.centres(seed=3)) and not torch.equal(
+        found.centres(3), found.centres(4)
+    )
     shares = drawn.bincount(minlength=5) / 2000
     torch.testing.assert_close(shares, found.weight[0], rtol=0, atol=0.04)
     assert not found.centres(seed=None).any()

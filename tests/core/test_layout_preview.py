@@ -8,7 +8,15 @@ from prompt_fidelity.core.layout.preview import preview
 from prompt_fidelity.core.targets import Relation, Target, Targets
 
 NAMES = ("black car", "white clock", "very large dog with a long description")
-TARGETS = Targets("", tuple(Target(n, n, (i,)) for i, n in enumerate(NAMES)), (Relation(0, "left of", 1), Relation(2, "on", 1)), (), (), 77, 77)
+TARGETS = Targets(
+    "",
+    tuple(Target(n, n, (i,)) for i, n in enumerate(NAMES)),
+    (Relation(0, "left of", 1), Relation(2, "on", 1)),
+    (),
+    (),
+    77,
+    77,
+)
 
 
 @pytest.mark.parametrize("size", [(512, 512), (1024, 256), (256, 1024), (4096, 256), (64, 64)])

@@ -86,10 +86,16 @@ def test_the_text_gives_the_method_back():
         ("", "is no JSON"),
         ("[1]", "no object in braces"),
         ('{"space_time": {"wieght": 1}, "objects": ["a"], "weights": [[1]]}', "unknown settings: wieght"),
-        ('{"space_time": {"rule": "best"}, "objects": ["a"], "weights": [[1]]}', "rule must be one of convex, published"),
+        (
+            '{"space_time": {"rule": "best"}, "objects": ["a"], "weights": [[1]]}',
+            "rule must be one of convex, published",
+        ),
         ('{"space_time": {"radius": 5}, "objects": ["a"], "weights": [[1]]}', "radius must be a number from 0.02 to 1"),
         ('{"space_time": {"weight": NaN}, "objects": ["a"], "weights": [[1]]}', "weight must be a number"),
-        ('{"space_time": {"values": [1, "x"]}, "objects": ["a"], "weights": [[1]]}', "values must be a list of numbers"),
+        (
+            '{"space_time": {"values": [1, "x"]}, "objects": ["a"], "weights": [[1]]}',
+            "values must be a list of numbers",
+        ),
         ('{"space_time": {"divide": 1}, "objects": ["a"], "weights": [[1]]}', "divide must be true or false"),
         ('{"space_time": {"local": 1}, "objects": ["a"], "weights": [[1]]}', "local must be a text"),
         ('{"space_time": [], "objects": ["a"], "weights": [[1]]}', "settings in braces"),

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 from prompt_fidelity.core.losses import Losses
-from prompt_fidelity.core.methods import METHODS, LatentLoss, MethodError
+from prompt_fidelity.core.methods import METHODS, MethodError
 from prompt_fidelity.core.methods.attend_and_excite import AttendAndExcite, AttendAndExciteSettings
 from prompt_fidelity.core.methods.base import LatentLoss, LatentLossSettings
 from prompt_fidelity.core.methods.t_sam import TSAM, TSAMSettings

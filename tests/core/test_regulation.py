@@ -105,7 +105,9 @@ def test_a_descent_that_overflows_changes_nothing_and_is_silent():
     assert descent.added(descent.best(1)).isfinite().all()
 
 
-@pytest.mark.parametrize(("size", "centres"), [((16, 16), 49), ((32, 32), 49), ((24, 24), 121), ((16, 24), 77), ((8, 8), 9), ((2, 1), 1)])
+@pytest.mark.parametrize(
+    ("size", "centres"), [((16, 16), 49), ((32, 32), 49), ((24, 24), 121), ((16, 24), 77), ((8, 8), 9), ((2, 1), 1)]
+)
 def test_bumps_cover_any_map(size, centres):
     bumps = Bumps.on(*size)
     assert bumps.matrix.shape == (centres, size[0] * size[1]) == bumps.transposed.T.shape

@@ -61,7 +61,9 @@ def test_a_disc_is_round_in_a_picture_of_any_shape():
     assert all(float(d.mean()) == pytest.approx(area, rel=0.05) for d in (wide, tall, square))
     rows, columns = wide.any(dim=1).sum(), wide.any(dim=0).sum()
     assert abs(int(rows) - int(columns)) <= 2
-    assert torch.equal(wide, wide.flip(0)) and torch.equal(wide, wide.flip(1))  # pixel centres: the middle is the middle
+    assert torch.equal(wide, wide.flip(0)) and torch.equal(
+        wide, wide.flip(1)
+    )  # pixel centres: the middle is the middle
     assert not torch.equal(disc((0.5, 0.5), 0.2, 64, 64, "corner"), square)
 
 
@@ -115,14 +117,27 @@ def test_strength_cannot_leave_the_convex_range():
 
 
 @pytest.mark.parametrize(
-    "phrase, said", [("black car", "a black car"), ("orange cat", "an orange cat"), ("red shoes", "red shoes"), ("the dog", "the dog"), ("Igloo", "an Igloo")]
+    "phrase, said",
+    [
+        ("black car", "a black car"),
+        ("orange cat", "an orange cat"),
+        ("red shoes", "red shoes"),
+        ("the dog", "the dog"),
+        ("Igloo", "an Igloo"),
+    ],
 )
 def test_local_prompts(phrase, said):
     assert with_article(phrase) == said and method().local_prompt(phrase) == f"a photo of {said}"
 
 
 def mixer(settings=None, record=None, **options):
-    return OutputMixer(method(**(settings or {})), TARGETS, layout_of(LEFT, RIGHT), log=None if record is None else record.mixes, **options)
+    return OutputMixer(
+        method(**(settings or {})),
+        TARGETS,
+        layout_of(LEFT, RIGHT),
+        log=None if record is None else record.mixes,
+        **options,
+    )
 
 
 def test_the_mixer_acts_in_its_window_and_logs_it():
@@ -143,7 +158,10 @@ def test_the_mixer_acts_in_its_window_and_logs_it():
     assert record.mixes[0].weights == (0.5, 0.5) and record.mixes[0].layers == 1 and record.mixes[0].unconditional
     record.end(0.0, 2.0)
     assert "Mixed in 2 of 5 steps, between 20% and 80% of the run, in 1 layer." in report(record)
-    assert "black cat: weight 0.500 → 0.500" in report(record) and headline(record) == "Space-Time Attention: mixed in 2 steps"
+    assert (
+        "black cat: weight 0.500 → 0.500" in report(record)
+        and headline(record) == "Space-Time Attention: mixed in 2 steps"
+    )
 
 
 def test_a_step_without_layers_is_noted():
@@ -161,7 +179,10 @@ def test_the_report_says_when_the_negative_prompt_was_missing():
     running.log = record.mixes
     running.begin(0, 0.0)
     running.mix(torch.zeros(1, 2, 2), torch.ones(2, 1, 2, 2), "layer", (2, 2))
-    assert running.covered(2, 2, torch.device("cpu")).tolist() == [2, 3]  # published: a pixel stands at its upper left corner
+    assert running.covered(2, 2, torch.device("cpu")).tolist() == [
+        2,
+        3,
+    ]  # published: a pixel stands at its upper left corner
     running.finish()
     record.end(0.0)
     assert "negative prompt was not run together" in report(record)

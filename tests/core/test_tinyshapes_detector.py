@@ -134,7 +134,9 @@ def test_captions_name_every_object_and_true_relations():
         if said:
             first, second = shapes
             assert detector.relation_holds(
-                Found(first.noun, first.colour, first.box, 0.0), said[0], Found(second.noun, second.colour, second.box, 0.0)
+                Found(first.noun, first.colour, first.box, 0.0),
+                said[0],
+                Found(second.noun, second.colour, second.box, 0.0),
             )
 
 

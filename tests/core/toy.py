@@ -73,7 +73,10 @@ def sample(
 
 def scores_of(images=1, heads=2, h=16, w=16, tokens=77, seed=0, dtype=torch.float32):
     """Scores as a trained layer's: the start token stands out. Image i is the same whatever the number of images."""
-    stack = [torch.randn(heads, h * w, tokens, generator=torch.Generator().manual_seed(seed * 100 + i)) for i in range(images)]
+    stack = [
+        torch.randn(heads, h * w, tokens, generator=torch.Generator().manual_seed(seed * 100 + i))
+        for i in range(images)
+    ]
     scores = torch.stack(stack)
     scores[..., 0] += 6.0
     return scores.to(dtype)

@@ -8,7 +8,10 @@ import pytest
 
 HOST = os.environ.get("COMFYUI_PATH")
 if not HOST or not (Path(HOST) / "comfy" / "samplers.py").is_file():
-    pytest.exit("These tests run in the real ComfyUI, and COMFYUI_PATH does not name one. Run `python3 dev.py test`.", returncode=4)
+    pytest.exit(
+        "These tests run in the real ComfyUI, and COMFYUI_PATH does not name one. Run `python3 dev.py test`.",
+        returncode=4,
+    )
 
 sys.path.append(str(Path(__file__).resolve().parent))
 sys.path.insert(0, HOST)

@@ -38,7 +38,20 @@ def noise(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def sample(
-    model, family: str = "sd1", *, start=None, positive=None, negative=None, size=(1, 4, 16, 16), steps=6, cfg=5.0, sampler="euler", scheduler="normal", latent=None, seed=3, **more
+    model,
+    family: str = "sd1",
+    *,
+    start=None,
+    positive=None,
+    negative=None,
+    size=(1, 4, 16, 16),
+    steps=6,
+    cfg=5.0,
+    sampler="euler",
+    scheduler="normal",
+    latent=None,
+    seed=3,
+    **more,
 ) -> torch.Tensor:
     """The latent that the host's KSampler draws, from the noise `start` or one made from `seed`."""
     start = noise(*size, seed=seed) if start is None else start
@@ -47,17 +60,37 @@ def sample(
         negative = encoded(family, "")[0] if negative is None else negative
         latent = torch.zeros_like(start) if latent is None else latent
         return comfy.sample.sample(
-            model, start, steps, cfg, sampler, scheduler, positive, negative, latent, seed=seed, disable_pbar=True, **more
+            model,
+            start,
+            steps,
+            cfg,
+            sampler,
+            scheduler,
+            positive,
+            negative,
+            latent,
+            seed=seed,
+            disable_pbar=True,
+            **more,
         )
 
 
-def patched(family: str = "sd1", method: str = "attend_and_excite", *, model=None, targets=None, settings=None, **options):
-    """(model with the method attached, record). `settings` are changes to the method's defaults, of those that it has."""
+def patched(
+    family: str = "sd1", method: str = "attend_and_excite", *, model=None, targets=None, settings=None, **options
+):
+    """(model with the method attached, record). `settings` are changes to the method's defaults, of
+    those that it has.
+    """
     chosen = METHODS[method]()
     changes = {name: value for name, value in (settings or {}).items() if hasattr(chosen.settings, name)}
     chosen = type(chosen)(replace(chosen.settings, **changes))
     with torch.inference_mode():
-        return attach(models(family)[0] if model is None else model, chosen, encoded(family)[1] if targets is None else targets, **options)
+        return attach(
+            models(family)[0] if model is None else model,
+            chosen,
+            encoded(family)[1] if targets is None else targets,
+            **options,
+        )
 
 
 def fingerprint(model) -> list:

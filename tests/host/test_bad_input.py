@@ -81,7 +81,9 @@ def test_a_sampler_object_that_is_no_ksampler(untouched):
 def test_weights_that_are_streamed(untouched):
     """The mark that the host's low-memory loading sets on a model; only a graphics card can show the loading itself."""
     controlled, record = patched()
-    controlled.add_callback(comfy.patcher_extension.CallbacksMP.ON_PRE_RUN, lambda patcher: setattr(patcher.model, "model_lowvram", True))
+    controlled.add_callback(
+        comfy.patcher_extension.CallbacksMP.ON_PRE_RUN, lambda patcher: setattr(patcher.model, "model_lowvram", True)
+    )
     with pytest.raises(HostError, match="--highvram"):
         sample(controlled)
     untouched.model.model_lowvram = False
@@ -131,7 +133,9 @@ def test_a_network_that_was_skipped_is_reported():
     with torch.inference_mode():
         controlled, record = attach(model, METHODS["t_sam"](), encoded("sd1")[1])
     sample(controlled)
-    assert record.updates == 0 and any("no attention map" in reason for entry in record.steps for reason in entry.skipped)
+    assert record.updates == 0 and any(
+        "no attention map" in reason for entry in record.steps for reason in entry.skipped
+    )
 
 
 def test_maps_of_other_targets_cannot_be_shown():

@@ -15,11 +15,17 @@ def sampling(family: str):
     return models(family)[0].get_model_object("model_sampling")
 
 
-@pytest.mark.parametrize("make", [lambda: sampling("sd1"), lambda: sampling("sd2"), lambda: sampling("sdxl"), Flow], ids=["eps", "v", "sdxl", "flow"])
+@pytest.mark.parametrize(
+    "make",
+    [lambda: sampling("sd1"), lambda: sampling("sd2"), lambda: sampling("sdxl"), Flow],
+    ids=["eps", "v", "sdxl", "flow"],
+)
 def test_progress_inverts_the_hosts_percent(make):
     coordinates = Coordinates(make())
     for percent in (0.01, 0.2, 0.5, 0.77, 0.99):
-        assert coordinates.progress(float(coordinates.model_sampling.percent_to_sigma(percent))) == pytest.approx(percent, abs=2e-3)
+        assert coordinates.progress(float(coordinates.model_sampling.percent_to_sigma(percent))) == pytest.approx(
+            percent, abs=2e-3
+        )
     assert coordinates.progress(1e9) == 0.0 and coordinates.progress(0.0) == 1.0
 
 

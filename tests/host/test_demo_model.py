@@ -51,7 +51,11 @@ def test_the_weights_are_small_and_finite(loaded):
 def test_the_card_says_how_to_sample_and_how_it_was_made():
     card = demo_model.demo_card()
     assert set(card["sampling"]) == {"steps", "cfg", "sampler", "scheduler", "width", "height"}
-    assert card["vocabulary"] == {"nouns": list(data.NOUNS), "colours": list(data.COLOURS), "relations": list(data.RELATIONS)}
+    assert card["vocabulary"] == {
+        "nouns": list(data.NOUNS),
+        "colours": list(data.COLOURS),
+        "relations": list(data.RELATIONS),
+    }
     assert len(data.NOUNS) >= 6 and len(data.COLOURS) >= 6
     assert card["unet"] == demo_model.UNET_CONFIG and card["text_encoder"] == demo_model.CLIP_CONFIG
     assert card["trained_samples"] == card["trained_steps"] * int(card["recipe"][-1]["batch"])
@@ -80,8 +84,11 @@ def test_the_host_encodes_text_as_it_was_trained(loaded):
     stored = demo_model.comfy.utils.load_torch_file(str(demo_model.WEIGHTS), safe_load=True)
     vocabulary = stored[demo_model.TOKEN_IDS].tolist()
     trained = model.TinyShapes(demo_model.UNET_CONFIG, demo_model.CLIP_CONFIG, vocabulary)
-    weights = {"text." + name.removeprefix("clip_l.transformer."): value
-               for name, value in demo_model._text_weights(stored).items() if name.startswith("clip_l.transformer.text_model")}  # fmt: skip
+    weights = {
+        "text." + name.removeprefix("clip_l.transformer."): value
+        for name, value in demo_model._text_weights(stored).items()
+        if name.startswith("clip_l.transformer.text_model")
+    }
     weights["text." + demo_model.TOKEN_TABLE.removeprefix("transformer.")] = stored[demo_model.TOKEN_ROWS].float()
     missing, unexpected = trained.load_state_dict(weights, strict=False)
     assert not unexpected and all(name.startswith("unet.") for name in missing)
@@ -104,7 +111,9 @@ def test_the_vae_returns_pictures_the_detector_reads_as_before(pictures):
         names = [[(item.noun, item.colour) for item in detector.detect(picture)] for picture in (before, after)]
         assert names[0] == names[1]
         blocks = [picture.reshape(16, 8, 16, 8, 3).mean((1, 3)) for picture in (before, after)]
-        assert abs(blocks[0] - blocks[1]).mean() < 0.01 and abs(before - after).mean() < 0.05  # edges are what a cell of 8 x 8 cannot hold
+        assert (
+            abs(blocks[0] - blocks[1]).mean() < 0.01 and abs(before - after).mean() < 0.05
+        )  # edges are what a cell of 8 x 8 cannot hold
 
 
 def test_one_object_is_drawn_as_asked(loaded):
@@ -143,4 +152,6 @@ def test_a_preset_for_another_model_is_warned_of_with_the_right_one(loaded):
         demo, other = loaded[:2], models("sd1")[:2]
         assert 'choose the preset "demo"' in warnings(*demo, "published")
         assert 'choose the preset "published"' in warnings(*other, "demo")
-        assert warnings(*demo, "demo") == warnings(*other, "published") == warnings(*demo, "published", strength=0.0) == ""
+        assert (
+            warnings(*demo, "demo") == warnings(*other, "published") == warnings(*demo, "published", strength=0.0) == ""
+        )

@@ -1,4 +1,6 @@
-"""The fidelity benchmark in the real host: its pictures are KSampler's, its placebo is of the method's size, and it can be resumed."""
+"""The fidelity benchmark in the real host: its pictures are KSampler's, its placebo is of the method's size, and it can
+be resumed.
+"""
 
 import json
 import subprocess
@@ -54,7 +56,18 @@ def test_its_plain_pictures_are_ksamplers(artist, encoded):
         for seed, picture in zip((4, 9), drawn.pictures):
             latent = {"samples": torch.zeros(1, 4, s["height"] // 8, s["width"] // 8)}
             negative = artist.encode("")[0]
-            alone = host.KSampler().sample(artist.model, seed, s["steps"], s["cfg"], s["sampler"], s["scheduler"], encoded[0], negative, latent, 1.0)[0]
+            alone = host.KSampler().sample(
+                artist.model,
+                seed,
+                s["steps"],
+                s["cfg"],
+                s["sampler"],
+                s["scheduler"],
+                encoded[0],
+                negative,
+                latent,
+                1.0,
+            )[0]
             expected = host.VAEDecode().decode(artist.vae, alone)[0][0].clamp(0, 1)
             torch.testing.assert_close(picture, expected, atol=1e-3, rtol=0)
 
@@ -82,7 +95,9 @@ def test_the_placebo_moves_as_far_at_the_same_steps_in_a_random_direction(artist
         push = pushed[image] - unpushed[image]
         length = torch.linalg.vector_norm(push) / torch.linalg.vector_norm(unpushed[image])
         assert float(length) == pytest.approx(float(drawn.moves[first][image]), rel=1e-3)
-        assert float((push / torch.linalg.vector_norm(push) * direction(push.shape, image + 1, 0)).sum()) == pytest.approx(1.0, abs=1e-3)
+        assert float(
+            (push / torch.linalg.vector_norm(push) * direction(push.shape, image + 1, 0)).sum()
+        ) == pytest.approx(1.0, abs=1e-3)
     assert plain.moves == {} and plain.moved == [0.0, 0.0]
 
 
@@ -94,7 +109,9 @@ def test_the_placebo_of_an_edit_has_its_size_but_neither_its_words_nor_its_place
         return edit.edit(scores[image], targets, EditSite("layer", 0, 0.0, (8, 8))) - scores[image]
 
     real, placebo = change(method), change(RandomEdit(method, [5, 6]))
-    torch.testing.assert_close(torch.linalg.vector_norm(placebo, dim=(1, 2, 3)), torch.linalg.vector_norm(real, dim=(1, 2, 3)))
+    torch.testing.assert_close(
+        torch.linalg.vector_norm(placebo, dim=(1, 2, 3)), torch.linalg.vector_norm(real, dim=(1, 2, 3))
+    )
     assert not torch.allclose(placebo, real)
     assert not placebo[..., [p for p in range(targets.length) if p not in targets.content]].any()
     torch.testing.assert_close(change(RandomEdit(method, [6]), slice(1, 2))[0], placebo[1])
@@ -133,7 +150,9 @@ def test_directions_are_unit_reproducible_and_different():
 
 
 def test_contestants_are_named_with_presets_settings_and_combinations():
-    preset, combined = contestants(["plain", "t_sam:paper", "t_sam+syngen"], ["syngen.step_size=3", "t_sam.refine_at=0,0.3"], demo=False)
+    preset, combined = contestants(
+        ["plain", "t_sam:paper", "t_sam+syngen"], ["syngen.step_size=3", "t_sam.refine_at=0,0.3"], demo=False
+    )
     assert preset.method.settings.formula == "difference" and preset.method.settings.refine_at == (0.0, 0.3)
     assert [part.method.name for part in combined.method.parts] == ["t_sam", "syngen"]
     assert combined.method.parts[1].method.settings.step_size == 3.0
@@ -152,7 +171,9 @@ def test_quality_cost_of_the_plain_picture_is_nothing(artist, encoded):
     assert cost_in_quality(picture, picture) == {"distance": 0.0, "saturation": 0.0}
     grey = picture.mean(-1, keepdims=True).repeat(3, -1)
     assert cost_in_quality(grey, picture)["saturation"] < -0.1
-    assert set(ShapeJudge()(picture.repeat(8, 0).repeat(8, 1), Case("a red ball", (("ball", "red"),)), None)) == set(ShapeJudge.figures)
+    assert set(ShapeJudge()(picture.repeat(8, 0).repeat(8, 1), Case("a red ball", (("ball", "red"),)), None)) == set(
+        ShapeJudge.figures
+    )
 
 
 def test_competition_is_read_off_the_maps(artist, encoded):

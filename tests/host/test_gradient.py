@@ -94,7 +94,9 @@ def test_the_pass_runs_only_the_controlled_row(monkeypatch):
     rows = []
 
     def use(x, evaluate):
-        handle = models("sd1")[0].model.diffusion_model.register_forward_pre_hook(lambda module, args: rows.append(args[0].shape[0]))
+        handle = models("sd1")[0].model.diffusion_model.register_forward_pre_hook(
+            lambda module, args: rows.append(args[0].shape[0])
+        )
         evaluate(x.clone().requires_grad_())
         handle.remove()
 

@@ -1,4 +1,6 @@
-"""Runs on the real server, as an artist makes them: progress on the node, errors in plain words, cancel and queue again."""
+"""Runs on the real server, as an artist makes them: progress on the node, errors in plain words, cancel and queue
+again.
+"""
 
 import asyncio
 import io
@@ -14,7 +16,9 @@ PROMPT = "a red ball and a blue ring"
 TEXT_EVENT = 3  # the host's BinaryEventTypes.TEXT
 
 
-def graph(sampler: str = "euler", seed: int = 1, prompt: str = PROMPT, words: str = "", end: float = 1.0, steps: int = 8) -> dict:
+def graph(
+    sampler: str = "euler", seed: int = 1, prompt: str = PROMPT, words: str = "", end: float = 1.0, steps: int = 8
+) -> dict:
     def node(kind: str, **inputs) -> dict:
         return {"class_type": kind, "inputs": inputs}
 
@@ -23,21 +27,28 @@ def graph(sampler: str = "euler", seed: int = 1, prompt: str = PROMPT, words: st
         "targets": node("FidelityExtractTargets", clip=["model", 1], text=prompt, words=words),
         "negative": node("CLIPTextEncode", clip=["model", 1], text=""),
         "method": node("FidelitySelectMethod", **{"method": "attend_and_excite", "method.preset": "published"}),
-        "apply": node("FidelityApply", model=["model", 0], method=["method", 0], targets=["targets", 1], strength=0.1, start_percent=0.0, end_percent=end),
+        "apply": node(
+            "FidelityApply", model=["model", 0], method=["method", 0], targets=["targets", 1],
+            strength=0.1, start_percent=0.0, end_percent=end,
+        ),
         "latent": node("EmptyLatentImage", width=128, height=128, batch_size=1),
         "sampler": node(
-            "KSampler", model=["apply", 0], positive=["targets", 0], negative=["negative", 0], latent_image=["latent", 0],
-            seed=seed, steps=steps, cfg=3.0, sampler_name=sampler, scheduler="normal", denoise=1.0,
+            "KSampler", model=["apply", 0], positive=["targets", 0], negative=["negative", 0],
+            latent_image=["latent", 0], seed=seed, steps=steps, cfg=3.0, sampler_name=sampler,
+            scheduler="normal", denoise=1.0,
         ),
         "picture": node("VAEDecode", samples=["sampler", 0], vae=["model", 2]),
-        "maps": node("FidelityViewMaps", record=["apply", 1], targets=["targets", 1], image=["picture", 0], attributes=False),
+        "maps": node(
+            "FidelityViewMaps", record=["apply", 1], targets=["targets", 1], image=["picture", 0], attributes=False
+        ),
         "save": node("SaveImage", images=["picture", 0], filename_prefix="live"),
     }  # fmt: skip
 
 
 def follow(server: Server, prompt: dict, at_text=None) -> tuple[str, dict, list[tuple[str, str]]]:
-    """Queues a prompt; returns how it ended ("execution_success", "execution_error", ...), that message's data, and the texts
-    (node, text) that came for the nodes. `at_text(node, text)` is called with each."""
+    """Queues a prompt; returns how it ended ("execution_success", "execution_error", ...), that message's data, and the
+    texts (node, text) that came for the nodes. `at_text(node, text)` is called with each.
+    """
 
     async def run():
         import aiohttp
@@ -56,7 +67,10 @@ def follow(server: Server, prompt: dict, at_text=None) -> tuple[str, dict, list[
                         at_text(*texts[-1])
                 elif message.type == aiohttp.WSMsgType.TEXT:
                     event = json.loads(message.data)
-                    if event["type"] in ("execution_success", "execution_error", "execution_interrupted") and event["data"]["prompt_id"] == reply["prompt_id"]:
+                    if (
+                        event["type"] in ("execution_success", "execution_error", "execution_interrupted")
+                        and event["data"]["prompt_id"] == reply["prompt_id"]
+                    ):
                         return event["type"], event["data"], texts
 
     return asyncio.run(asyncio.wait_for(run(), 180))

@@ -21,7 +21,10 @@ ROOT = Path(__file__).resolve().parents[2]
 CONTRACT = {
     "FidelityExtractTargets": (["clip", "text", "words"], ["CONDITIONING", "FIDELITY_TARGETS", "STRING"]),
     "FidelitySelectMethod": (["method"], ["FIDELITY_METHOD"]),
-    "FidelityApply": (["model", "method", "targets", "strength", "start_percent", "end_percent", "layout"], ["MODEL", "FIDELITY_RECORD"]),
+    "FidelityApply": (
+        ["model", "method", "targets", "strength", "start_percent", "end_percent", "layout"],
+        ["MODEL", "FIDELITY_RECORD"],
+    ),
     "FidelityViewMaps": (["record", "targets", "image", "attributes"], ["IMAGE", "MASK", "IMAGE", "STRING"]),
     "FidelityPredictLayout": (
         ["targets", "width", "height", "predictor", "seed", "model", "conditioning"],
@@ -37,7 +40,8 @@ CONTRACT = {
     "FidelityLoadDemoCLIP": ([], ["CLIP", "CLIP_VISION"]),
     "FidelityScore": (["image", "targets", "clip", "clip_vision"], ["FLOAT", "FLOAT", "STRING"]),
     "FidelityOptimiseSpaceTime": (
-        "model positive negative targets layout vae clip clip_vision latent seed steps cfg scheduler epochs learning_rate method".split(),
+        "model positive negative targets layout vae clip clip_vision latent seed steps cfg scheduler epochs "
+        "learning_rate method".split(),
         ["FIDELITY_METHOD", "IMAGE", "STRING"],
     ),
     "FidelitySpaceTimeWeights": (["weights"], ["FIDELITY_METHOD"]),
@@ -74,7 +78,9 @@ def test_everything_is_explained(node):
     assert all(one.tooltip for one in schema.outputs) or schema.node_id == "FidelityLoadDemoModel"
     page = ROOT / "web" / "docs" / f"{schema.node_id}.md"
     text = page.read_text()
-    assert all(f"`{one.id}`" in text or one.display_name and f"**{one.display_name}**" in text for one in schema.inputs), page
+    assert all(
+        f"`{one.id}`" in text or one.display_name and f"**{one.display_name}**" in text for one in schema.inputs
+    ), page
 
 
 def test_every_method_and_preset_can_be_chosen():
@@ -95,13 +101,17 @@ def test_custom_settings_start_from_the_first_preset_and_can_be_changed(name):
     values = {widget.id: widget.default for widget in custom.inputs}
     (same,) = FidelitySelectMethod.execute({"method": name, "preset": {"preset": "custom", **values}}).args
     assert same.settings == METHODS[name]().settings
-    (changed,) = FidelitySelectMethod.execute({"method": name, "preset": {"preset": "custom", **values, "end": 0.31}}).args
+    (changed,) = FidelitySelectMethod.execute(
+        {"method": name, "preset": {"preset": "custom", **values, "end": 0.31}}
+    ).args
     assert changed.preset == "custom" and changed.settings.end == 0.31
 
 
 def test_a_list_of_numbers_is_read_or_refused_by_name():
     def chosen(refine_at: str):
-        return FidelitySelectMethod.execute({"method": "t_sam", "preset": {"preset": "custom", "refine_at": refine_at}}).args[0]
+        return FidelitySelectMethod.execute(
+            {"method": "t_sam", "preset": {"preset": "custom", "refine_at": refine_at}}
+        ).args[0]
 
     assert chosen("0.1; 0.3").settings.refine_at == (0.1, 0.3)
     with pytest.raises(ValueError, match="refine at.*numbers"):
@@ -121,12 +131,19 @@ def drawn_with(method):
         positive, targets, _ = FidelityExtractTargets.execute(clip, PROMPT).args
         negative = FidelityExtractTargets.execute(clip, "").args[0]
         patched, record = FidelityApply.execute(model, method, targets, 0.05, 0.0, 1.0).args
-        latent = KSampler().sample(patched, 1, 6, 5.0, "euler", "normal", positive, negative, {"samples": torch.zeros(1, 4, 16, 16)}, 1.0)[0]
+        latent = KSampler().sample(
+            patched, 1, 6, 5.0, "euler", "normal", positive, negative, {"samples": torch.zeros(1, 4, 16, 16)}, 1.0
+        )[0]
     return latent["samples"], report(record)
 
 
 def test_combined_methods_run_as_one():
-    pairs = {"method_1": select("t_sam", "paper"), "weight_1": 0.5, "method_2": select("syngen", "published"), "weight_2": 2.0}
+    pairs = {
+        "method_1": select("t_sam", "paper"),
+        "weight_1": 0.5,
+        "method_2": select("syngen", "published"),
+        "weight_2": 2.0,
+    }
     (combined,) = FidelityCombineMethods.execute(**pairs).args
     latent, text = drawn_with(combined)
     assert torch.isfinite(latent).all() and "0.5 × T-SAM" in text and "2 × SynGen" in text
@@ -149,7 +166,9 @@ def test_the_chain_from_prompt_to_report():
         negative = FidelityExtractTargets.execute(clip, "").args[0]
         (method,) = FidelitySelectMethod.execute({"method": "t_sam", "preset": {"preset": "repo"}}).args
         patched, record = FidelityApply.execute(model, method, targets, 1.0, 0.0, 1.0).args
-        latent = KSampler().sample(patched, 1, 6, 5.0, "euler", "normal", positive, negative, {"samples": torch.zeros(2, 4, 16, 24)}, 1.0)[0]
+        latent = KSampler().sample(
+            patched, 1, 6, 5.0, "euler", "normal", positive, negative, {"samples": torch.zeros(2, 4, 16, 24)}, 1.0
+        )[0]
         image = VAEDecode().decode(vae, latent)[0]
         result = FidelityViewMaps.execute(record, targets, image, False)
         overlay, masks, plot, text = result.args

@@ -57,8 +57,9 @@ def search(
         model = model or models(family)[0]
         layout = layout or solve(own, size[3] * 8, size[2] * 8)
         return optimise_space_time(
-            model, positive, negative, targets, layout, method or SpaceTime(settings), models(family)[2], scorer(), torch.zeros(size),
-            Sampling(3, steps, cfg, options.pop("scheduler", "normal")), epochs=epochs, rate=rate, **options,
+            model, positive, negative, targets, layout, method or SpaceTime(settings), models(family)[2], scorer(),
+            torch.zeros(size), Sampling(3, steps, cfg, options.pop("scheduler", "normal")),
+            epochs=epochs, rate=rate, **options,
         )  # fmt: skip
 
 
@@ -252,8 +253,8 @@ def test_the_node_gives_a_method_a_plot_and_weights_that_the_other_node_reads():
     layout = Layout((Placement(1, "white clock", half),), 128, 128)
     with torch.inference_mode():
         method, plot, text = FidelityOptimiseSpaceTime.execute(
-            model, positive, negative, targets, layout, vae, scorer().clip, scorer().vision, {"samples": torch.zeros(1, 4, 16, 16)},
-            3, 2, 3.0, "normal", 1, 0.1, SpaceTime(SpaceTime.PRESETS["demo"]),
+            model, positive, negative, targets, layout, vae, scorer().clip, scorer().vision,
+            {"samples": torch.zeros(1, 4, 16, 16)}, 3, 2, 3.0, "normal", 1, 0.1, SpaceTime(SpaceTime.PRESETS["demo"]),
         ).args  # fmt: skip
         (again,) = FidelitySpaceTimeWeights.execute(text).args
     assert (

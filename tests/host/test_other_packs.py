@@ -111,11 +111,19 @@ def test_two_methods_can_be_chained():
 
 def small_controlnet():
     """A ControlNet of the tiny SD1 model's shape with random weights, made by the host's own class."""
-    config = {name: value for name, value in TinySD1.unet_config.items() if name not in ("out_channels", "use_temporal_attention")}
-    network = comfy.cldm.cldm.ControlNet(**config, hint_channels=3, num_heads=2, dtype=torch.float32, operations=comfy.ops.manual_cast)
+    config = {
+        name: value
+        for name, value in TinySD1.unet_config.items()
+        if name not in ("out_channels", "use_temporal_attention")
+    }
+    network = comfy.cldm.cldm.ControlNet(
+        **config, hint_channels=3, num_heads=2, dtype=torch.float32, operations=comfy.ops.manual_cast
+    )
     network.load_state_dict(random_weights(network, 7))
     control = comfy.controlnet.ControlNet(network, load_device=comfy.model_management.get_torch_device())
-    return control.set_cond_hint(torch.rand(1, 3, 128, 128, generator=torch.Generator().manual_seed(1)), 0.5, (0.0, 1.0))
+    return control.set_cond_hint(
+        torch.rand(1, 3, 128, 128, generator=torch.Generator().manual_seed(1)), 0.5, (0.0, 1.0)
+    )
 
 
 def test_a_controlnet_guides_the_gradient_pass_too():
@@ -123,9 +131,13 @@ def test_a_controlnet_guides_the_gradient_pass_too():
     positive, targets = encoded("sd1")
     with torch.inference_mode():
         control = small_controlnet()
-        conditioning = node_helpers.conditioning_set_values(positive, {"control": control, "control_apply_to_uncond": True})
+        conditioning = node_helpers.conditioning_set_values(
+            positive, {"control": control, "control_apply_to_uncond": True}
+        )
     calls = []
-    handle = control.control_model.register_forward_pre_hook(lambda module, args, kwargs: calls.append(torch.is_grad_enabled()), with_kwargs=True)
+    handle = control.control_model.register_forward_pre_hook(
+        lambda module, args, kwargs: calls.append(torch.is_grad_enabled()), with_kwargs=True
+    )
     controlled, record = attached(models("sd1")[0])
     drawn = sample(controlled, positive=conditioning)
     handle.remove()

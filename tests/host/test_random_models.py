@@ -68,7 +68,7 @@ def test_sdxl_has_no_attention_at_full_resolution_and_deeper_blocks_below():
 
 def test_sdxl_text_joins_both_encoders_and_pools_the_second():
     model, clip, _ = load_random_model("sdxl")
-    (tokens, extra), = clip.encode_from_tokens_scheduled(clip.tokenize(PROMPT))
+    ((tokens, extra),) = clip.encode_from_tokens_scheduled(clip.tokenize(PROMPT))
     assert set(clip.tokenize(PROMPT)) == {"l", "g"}
     assert tokens.shape == (1, 77, 48 + 64) and extra["pooled_output"].shape == (1, 64)
     assert model.model.adm_channels == 64 + 6 * 256

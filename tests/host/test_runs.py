@@ -49,7 +49,8 @@ def test_a_seed_reproduces_its_picture(method):
 @pytest.mark.parametrize("cfg", [1.0, 5.0])
 def test_images_of_a_batch_equal_the_same_images_drawn_singly(family, method, cfg):
     starts = noise(3, 4, 16, 24)
-    # Large steps on a random network amplify rounding; the images would differ by their whole size if they knew of each other.
+    # Large steps on a random network amplify rounding; the images would differ by their whole size if they knew of each
+    # other.
     controlled, _ = patched(family, method, strength=0.1, settings={"refine_steps": 4})
     differences = {}
     for name, model in (("plain", models(family)[0]), ("ours", controlled)):
@@ -62,7 +63,9 @@ def test_images_of_a_batch_equal_the_same_images_drawn_singly(family, method, cf
 @every_family
 @pytest.mark.parametrize("method", sorted(set(METHODS) - set(LATENT_METHODS)))
 def test_images_of_a_batch_equal_single_ones_when_rounding_cannot_tell_them_apart(family, method):
-    """Attention Regulation's descent takes the best of its iterations: in float32 rounding alone can choose another one."""
+    """Attention Regulation's descent takes the best of its iterations: in float32 rounding alone can choose another
+    one.
+    """
     starts = noise(3, 4, 16, 24)
     with torch.inference_mode():
         model = models(family, torch.float64)[0]
@@ -161,7 +164,9 @@ def test_a_prompt_and_its_negative_of_unequal_length():
 
 def test_weighted_words_keep_their_place():
     conditioning, targets = encoded("sd1", "a (black car:1.3) and a (white:0.8) clock")
-    assert [target.positions for target in targets.objects] == [target.positions for target in encoded("sd1")[1].objects]
+    assert [target.positions for target in targets.objects] == [
+        target.positions for target in encoded("sd1")[1].objects
+    ]
     controlled, record = patched(targets=targets)
     sample(controlled, positive=conditioning)
     assert record.updates > 0
@@ -221,14 +226,20 @@ def advanced(model, guider_of, family="sd1", steps=6):
     with torch.inference_mode():
         sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "normal", steps)
         out = nodes_custom_sampler.SamplerCustomAdvanced.execute(
-            nodes_custom_sampler.Noise_RandomNoise(3), guider_of(model), comfy.samplers.sampler_object("euler"), sigmas, {"samples": torch.zeros(1, 4, 16, 16)}
+            nodes_custom_sampler.Noise_RandomNoise(3),
+            guider_of(model),
+            comfy.samplers.sampler_object("euler"),
+            sigmas,
+            {"samples": torch.zeros(1, 4, 16, 16)},
         )
         return out[0]["samples"]
 
 
 GUIDERS = {
     "basic": lambda model: nodes_custom_sampler.BasicGuider.execute(model, encoded("sd1")[0])[0],
-    "cfg": lambda model: nodes_custom_sampler.CFGGuider.execute(model, encoded("sd1")[0], encoded("sd1", "")[0], 5.0)[0],
+    "cfg": lambda model: nodes_custom_sampler.CFGGuider.execute(model, encoded("sd1")[0], encoded("sd1", "")[0], 5.0)[
+        0
+    ],
     "dual cfg": lambda model: nodes_custom_sampler.DualCFGGuider.execute(
         model, encoded("sd1")[0], encoded("sd1", "a photo")[0], encoded("sd1", "")[0], 5.0, 2.0, "regular"
     )[0],
@@ -254,7 +265,9 @@ def test_only_the_controlled_prompt_is_looked_at():
 
 @every_family
 def test_a_longer_negative_repeats_the_prompt_and_the_maps_are_folded_back(family):
-    """The host repeats the shorter conditioning's tokens to the longer one's length; each word's share is spread over the copies."""
+    """The host repeats the shorter conditioning's tokens to the longer one's length; each word's share is spread over
+    the copies.
+    """
     long = encoded(family, ", ".join(["blurry, ugly, low quality, cropped, watermark, deformed"] * 10))[0]
     assert long[0][0].shape[1] == 154
     maps = []

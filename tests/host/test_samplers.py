@@ -13,7 +13,9 @@ ALL = comfy.samplers.SAMPLER_NAMES
 
 
 def solve(name: str, sigmas: torch.Tensor, start: torch.Tensor, at_step):
-    """The solver's result for a model that always answers zero; `at_step(index, x)` is called where the clock sees a step begin."""
+    """The solver's result for a model that always answers zero; `at_step(index, x)` is called where the clock sees a
+    step begin.
+    """
     zero = models("sd1")[0].clone()
     zero.set_model_sampler_calc_cond_batch_function(lambda args: [torch.zeros_like(args["input"])] * 2)
     sampler = comfy.samplers.sampler_object(name)
@@ -31,7 +33,9 @@ def solve(name: str, sigmas: torch.Tensor, start: torch.Tensor, at_step):
         guider = comfy.samplers.CFGGuider(zero)
         guider.set_conds(encoded("sd1")[0], encoded("sd1", "")[0])
         guider.set_cfg(2.0)
-        result = guider.sample(start, torch.zeros_like(start), with_solver_model(sampler, before_call), sigmas, seed=5, disable_pbar=True)
+        result = guider.sample(
+            start, torch.zeros_like(start), with_solver_model(sampler, before_call), sigmas, seed=5, disable_pbar=True
+        )
     return result, levels
 
 
@@ -46,7 +50,9 @@ def share(difference: torch.Tensor, push: torch.Tensor) -> float:
 
 def test_every_sampler_of_the_host_has_its_line():
     assert set(ALL) == set(SAMPLERS)
-    assert all(name_of(comfy.samplers.sampler_object(name)) in (name, "euler" if name == "ddim" else name) for name in ALL)
+    assert all(
+        name_of(comfy.samplers.sampler_object(name)) in (name, "euler" if name == "ddim" else name) for name in ALL
+    )
 
 
 @pytest.mark.parametrize("name", [name for name in ALL if SAMPLERS[name].support == "exact"])
@@ -91,7 +97,9 @@ def test_method_acts_with_every_sampler_not_refused(name):
 def test_every_kind_of_sampler_with_the_other_families(name, family):
     model, record = patched(family, settings=ONE_A_STEP)
     drawn = sample(model, family, sampler=name, steps=6)
-    assert torch.isfinite(drawn).all() and not torch.equal(drawn, sample(models(family)[0], family, sampler=name, steps=6))
+    assert torch.isfinite(drawn).all() and not torch.equal(
+        drawn, sample(models(family)[0], family, sampler=name, steps=6)
+    )
     assert record.updates == 3 and record.maps.steps == 6
 
 

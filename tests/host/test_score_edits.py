@@ -17,7 +17,8 @@ from prompt_fidelity.host.unet import Site, cross_attention_sites, edited_sites,
 import nodes as host_nodes
 
 REGULATION = "attention_regulation"
-# How much the targets' share grows at least. The scores of the random SDXL network spread wider, so the same descent moves them less.
+# How much the targets' share grows at least. The scores of the random SDXL network spread wider, so the same descent
+# moves them less.
 LEAST_GROWTH = {"sd1": 3.0, "sd2": 3.0, "sdxl": 1.4}
 every_family = pytest.mark.parametrize("family", FAMILIES)
 
@@ -57,7 +58,9 @@ def test_the_maps_shown_are_those_of_the_picture():
 @every_family
 @pytest.mark.parametrize("cfg", [1.0, 5.0])
 def test_images_of_a_batch_do_not_know_of_each_other(family, cfg):
-    """To the bit: an image is the same whatever is drawn beside it. (Alone its rounding differs, and a descent may branch.)"""
+    """To the bit: an image is the same whatever is drawn beside it. (Alone its rounding differs, and a descent may
+    branch.)
+    """
     controlled, record = patched(family, REGULATION)
     starts = noise(5, 4, 16, 16)
     one = sample(controlled, family, start=starts[[0, 1, 2]], cfg=cfg, steps=3)
@@ -81,7 +84,9 @@ def test_every_sampler_is_edited_at_every_call_of_its_steps(name, monkeypatch):
     edited, calls = [], []
     real = ScoreEditor.edit
     monkeypatch.setattr(ScoreEditor, "edit", lambda self, *args: edited.append(self._entry.index) or real(self, *args))
-    handle = models("sd1")[0].model.diffusion_model.register_forward_pre_hook(lambda module, args: calls.append(args[1].max()))
+    handle = models("sd1")[0].model.diffusion_model.register_forward_pre_hook(
+        lambda module, args: calls.append(args[1].max())
+    )
     controlled, record = patched(method=REGULATION, settings={"end": 1.0})
     try:
         drawn = sample(controlled, sampler=name, steps=3, size=(1, 4, 8, 8))
@@ -147,7 +152,9 @@ def test_streamed_weights_are_no_hindrance(monkeypatch):
     model.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.PREPARE_SAMPLING, "test", prepare)
     with torch.inference_mode():
         controlled, record = attach(model, AttentionRegulation(), encoded("sd1")[1])
-    controlled.add_callback(comfy.patcher_extension.CallbacksMP.ON_PRE_RUN, lambda patcher: setattr(patcher.model, "model_lowvram", True))
+    controlled.add_callback(
+        comfy.patcher_extension.CallbacksMP.ON_PRE_RUN, lambda patcher: setattr(patcher.model, "model_lowvram", True)
+    )
     try:
         monkeypatch.undo()
         drawn = sample(controlled)
@@ -205,14 +212,18 @@ def test_a_second_edit_gets_the_scores_of_the_first():
     columns = [target.positions[0] for target in encoded("sd1")[1].objects]
     for before, after in zip(seen[::2], seen[1::2], strict=True):
         others = [c for c in range(77) if c not in columns]
-        assert torch.equal(before[..., others], after[..., others]) and not torch.equal(before[..., columns], after[..., columns])
+        assert torch.equal(before[..., others], after[..., others]) and not torch.equal(
+            before[..., columns], after[..., columns]
+        )
     # What both made of the attention together is what both record.
     torch.testing.assert_close(one.edits[0].after, two.edits[0].after)
     torch.testing.assert_close(one.maps.mean, two.maps.mean)
 
 
 def test_a_replacement_of_cross_attention_is_kept_and_edited():
-    """As IP-Adapter does: it takes a layer's place, adds something of its own, and does not pass the host's options on."""
+    """As IP-Adapter does: it takes a layer's place, adds something of its own, and does not pass
+    the host's options on.
+    """
     extra = 0.01
 
     def adapter(q, k, v, extra_options):
@@ -230,7 +241,13 @@ def test_a_replacement_of_cross_attention_is_kept_and_edited():
     torch.testing.assert_close(sample(controlled, steps=1), sample(own, steps=1), rtol=1e-4, atol=1e-3)
 
 
-@pytest.mark.parametrize("kernel", [lambda func, *args, **kwargs: func(*args, **kwargs), lambda func, *args, **kwargs: attention_pytorch(*args, **kwargs)])
+@pytest.mark.parametrize(
+    "kernel",
+    [
+        lambda func, *args, **kwargs: func(*args, **kwargs),
+        lambda func, *args, **kwargs: attention_pytorch(*args, **kwargs),
+    ],
+)
 def test_an_override_is_chained_even_if_it_brings_its_own_kernel(kernel):
     calls = []
 
@@ -308,7 +325,12 @@ def test_a_layers_output_is_that_of_the_edited_probabilities():
 
     chain = EditChain()
     chain.edits.append(LayerEdit(editor, SecondChunk(), frozenset({Site("input", 7, 0)})))
-    options = {"activations_shape": [4, 8, 16, 16], "block": ("input", 7), "block_index": 0, "uuids": ["negative", "positive"]}
+    options = {
+        "activations_shape": [4, 8, 16, 16],
+        "block": ("input", 7),
+        "block_index": 0,
+        "uuids": ["negative", "positive"],
+    }
     q, k, v = noise(4, 256, 32), noise(4, 77, 32, seed=1), noise(4, 77, 32, seed=2)
     out = attention_pytorch(q, k, v, 2)
     edited = chain.applied(out, q, k, v, 2, options)

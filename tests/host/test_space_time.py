@@ -44,7 +44,9 @@ def test_changes_the_picture_and_leaves_no_trace(family, preset):
     controlled, record = mixing(family, preset)
     drawn = sample(controlled, family)
     assert torch.isfinite(drawn).all() and not torch.equal(drawn, plain)
-    assert [entry.index for entry in record.mixes] == list(range(6)) and all(entry.unconditional for entry in record.mixes)
+    assert [entry.index for entry in record.mixes] == list(range(6)) and all(
+        entry.unconditional for entry in record.mixes
+    )
     assert {entry.layers for entry in record.mixes} == {len(cross_attentions(model.model.diffusion_model))}
     assert fingerprint(model) == before and torch.equal(sample(model, family), plain)
     assert torch.equal(sample(controlled, family), drawn)
@@ -59,7 +61,9 @@ def test_an_object_that_has_everything_is_drawn_from_its_own_prompt_alone(family
         # The rest of the conditioning, such as SDXL's pooled output, is not attended to and stays the whole prompt's.
         alone = [[targets.encode(["a photo of a black car"])[0], conditioning[0][1]]]
     controlled, _ = mixing(family, layout=placed(family, WHOLE), settings={"weight": 1.0})
-    torch.testing.assert_close(sample(controlled, family), sample(models(family)[0], family, positive=alone), rtol=1e-3, atol=2e-3)
+    torch.testing.assert_close(
+        sample(controlled, family), sample(models(family)[0], family, positive=alone), rtol=1e-3, atol=2e-3
+    )
 
 
 def test_every_layer_gives_what_the_rule_says():
@@ -82,7 +86,13 @@ def test_every_layer_gives_what_the_rule_says():
         if out.shape[0] != 2 or options["cond_or_uncond"] != [1, 0]:
             return out
         h, w = options["activations_shape"][-2:]
-        layer = layers[next(site for site in layers if (site.block, site.number, site.index) == (*options["block"], options["block_index"]))]
+        layer = layers[
+            next(
+                site
+                for site in layers
+                if (site.block, site.number, site.index) == (*options["block"], options["block_index"])
+            )
+        ]
         plain, expected = seen["out"], seen["out"].clone()
         x, y = (torch.arange(h * w) % w + 0.5) / w, (torch.arange(h * w) // w + 0.5) / h
         for region, context in zip((x < 0.5, (x >= 0.5) & (y < 0.5)), local):
@@ -152,7 +162,10 @@ def test_any_aspect_ratio_and_odd_sizes(family, size):
     assert torch.isfinite(sample(controlled, family, size=size)).all() and record.mixes
 
 
-@pytest.mark.parametrize("text", ["a (black:1.4) car and a (white clock:0.7)", "a black car and a white clock, " + "in a very quiet street, " * 20])
+@pytest.mark.parametrize(
+    "text",
+    ["a (black:1.4) car and a (white clock:0.7)", "a black car and a white clock, " + "in a very quiet street, " * 20],
+)
 def test_weighted_and_long_prompts(text):
     conditioning, targets = encoded("sd1", text)
     with torch.inference_mode():
@@ -166,7 +179,10 @@ def test_the_local_prompts_are_projected_once_per_layer_and_run():
     model = models("sd1")[0]
     layers = cross_attentions(model.model.diffusion_model)
     calls = []
-    handles = [layer.to_k.register_forward_pre_hook(lambda module, args: calls.append(args[0].shape)) for layer in layers.values()]
+    handles = [
+        layer.to_k.register_forward_pre_hook(lambda module, args: calls.append(args[0].shape))
+        for layer in layers.values()
+    ]
     try:
         controlled, _ = mixing()
         calls.clear()

@@ -40,19 +40,27 @@ def test_nothing_is_encoded_twice_and_no_hook_stays(family):
 
 
 def by_hand(clip, text: str) -> torch.Tensor:
-    """Mean self-attention [77, 77] of a one-chunk prompt over heads, layers and encoders, from the layers' own inputs."""
+    """Mean self-attention [77, 77] of a one-chunk prompt over heads, layers and encoders, from the
+    layers' own inputs.
+    """
     means = []
     for name, tokens in clip.tokenize(text).items():
         encoder = getattr(clip.cond_stage_model, f"clip_{name}")
         inputs, handles = [], []
         for layer in encoder.transformer.text_model.encoder.layers:
-            handles.append(layer.self_attn.register_forward_pre_hook(lambda module, args: inputs.append((module, args[0].clone()))))
+            handles.append(
+                layer.self_attn.register_forward_pre_hook(
+                    lambda module, args, inputs=inputs: inputs.append((module, args[0].clone()))
+                )
+            )
         encoder.encode_token_weights(tokens)
         for handle in handles:
             handle.remove()
         layers = []
         for module, x in inputs:
-            q, k = (p(x).unflatten(-1, (module.heads, -1)).transpose(1, 2).double() for p in (module.q_proj, module.k_proj))
+            q, k = (
+                p(x).unflatten(-1, (module.heads, -1)).transpose(1, 2).double() for p in (module.q_proj, module.k_proj)
+            )
             scores = q @ k.mT / q.shape[-1] ** 0.5
             causal = torch.full(scores.shape[-2:], -torch.inf).triu(1)
             layers.append((scores + causal).softmax(-1).mean(1)[0])
@@ -92,7 +100,9 @@ def test_the_decoded_tokens_at_the_reported_places_spell_the_word():
 
 
 def test_how_the_encoder_pads_is_noted():
-    """Stable Diffusion 2 pads with a token of its own, and its words must not compete with it (Attend-and-Excite's end-token mode)."""
+    """Stable Diffusion 2 pads with a token of its own, and its words must not compete with it (Attend-and-Excite's
+    end-token mode).
+    """
     with torch.inference_mode():
         assert {family: encode_with_targets(models(family)[1], PROMPT)[1].pads_with_end for family in FAMILIES} == {
             "sd1": True,

@@ -22,7 +22,11 @@ def saved_pictures(server: Server, prompt: dict, outputs: dict[str, dict]) -> li
 def unwrapped(value):
     """A prompt as the server keeps it: lists that are values come wrapped, so as not to be taken for wires."""
     if isinstance(value, dict):
-        return value["__value__"] if value.keys() == {"__value__"} else {key: unwrapped(part) for key, part in value.items()}
+        return (
+            value["__value__"]
+            if value.keys() == {"__value__"}
+            else {key: unwrapped(part) for key, part in value.items()}
+        )
     return value
 
 

@@ -11,9 +11,10 @@ from .statistics import by_prompt, mcnemar, sign_test, wilson
 def compare(rows: list[dict], plain: list[dict], placebo: list[dict] | None) -> dict:
     """One way of drawing against plain sampling and its placebo, on the same pictures.
 
-    The figures' means; `interval` is the 95 % interval of success; p_value and p_placebo are McNemar's (of the success,
-    or a sign test of the minimum object's similarity where CLIP judges), p_prompts that of plain sampling counted by
-    prompt; None where there is nothing to compare with, or one picture of each prompt.
+    The figures' means; `nothing_else` is the share of successes without an object that nobody asked for; `interval` is
+    the 95 % interval of success; p_value and p_placebo are McNemar's (of the success, or a sign test of the minimum
+    object's similarity where CLIP judges), p_prompts that of plain sampling counted by prompt; None where there is
+    nothing to compare with, or one picture of each prompt.
     """
     shapes = "success" in rows[0]
     figures = ("presence", "binding", "success", "extra", "residual") if shapes else ("full_prompt", "minimum_object")
@@ -21,6 +22,7 @@ def compare(rows: list[dict], plain: list[dict], placebo: list[dict] | None) -> 
     if shapes:
         related = [row["relation"] for row in rows if not isnan(row["relation"])]
         answer["relation"] = mean(related) if related else None
+        answer["nothing_else"] = mean(row["success"] > 0 and row["extra"] == 0 for row in rows)
     answer["pictures"] = len(rows)
     answer["time_ratio"] = median(row["seconds"] / row["plain_seconds"] for row in rows)
     answer["seconds"] = mean(row["seconds"] for row in rows)
@@ -54,57 +56,44 @@ def _test_by_prompt(before: list[dict], after: list[dict], shapes: bool) -> floa
 
 def lines(methods: dict[str, dict]) -> list[str]:
     """The table that is printed."""
-    shapes = any("interval" in answer for answer in methods.values())
-    head = [
-        "",
-        *(["success", "95 %", "presence", "binding", "relation"] if shapes else ["full prompt", "minimum object"]),
-    ]
-    rows = [
-        [
-            *head,
-            "gained/lost",
-            "p plain",
-            "by prompt",
-            "p placebo",
-            "time",
-            "distance",
-            "saturation",
-            *(["residual"] if shapes else []),
-            "moved",
-        ]
-    ]
-    for name, a in methods.items():
-        if shapes:
-            low, high = a["interval"]
-            row = [
-                name,
-                f"{a['success']:.1%}",
-                f"{low:.0%}-{high:.0%}",
-                f"{a['presence']:.1%}",
-                f"{a['binding']:.1%}",
-                "" if a["relation"] is None else f"{a['relation']:.1%}",
-            ]
-        else:
-            row = [name, f"{a['full_prompt']:.3f}", f"{a['minimum_object']:.3f}"]
-        changed = f"+{a['gained_p_value']}/-{a['lost_p_value']}" if a["p_value"] is not None else ""
-        row += [
-            changed,
-            _p(a["p_value"]),
-            _p(a["p_prompts"]),
-            _p(a["p_placebo"]),
-            f"{a['time_ratio']:.2f} x",
-            f"{a['distance']:.3f}",
-            f"{a['saturation']:+.3f}",
-        ]
-        rows.append([*row, *([f"{a['residual']:.3f}"] if shapes else []), f"{a['moved']:.2f}"])
+    columns = _SHAPES if any("interval" in answer for answer in methods.values()) else _CLIP
+    rows = [["", *columns], *([name, *(show(a) for show in columns.values())] for name, a in methods.items())]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    against = [(name, part, answer) for name, a in methods.items() for part, answer in a.get("against", {}).items()]
-    return table + [
-        f"{name} against {part}: +{a['gained_p_value']}/-{a['lost_p_value']}, p {_p(a['p_value'])}"
-        for name, part, a in against
-    ]
+    against = [(name, part, a) for name, answer in methods.items() for part, a in answer.get("against", {}).items()]
+    return table + [f"{name} against {part}: {_changed(a)}, p {_p(a['p_value'])}" for name, part, a in against]
+
+
+def _changed(a: dict) -> str:
+    return f"+{a['gained_p_value']}/-{a['lost_p_value']}" if a["p_value"] is not None else ""
 
 
 def _p(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}" if value >= 0.001 else f"{value:.0e}"
+
+
+_COST = {
+    "gained/lost": _changed,
+    "p plain": lambda a: _p(a["p_value"]),
+    "by prompt": lambda a: _p(a["p_prompts"]),
+    "p placebo": lambda a: _p(a["p_placebo"]),
+    "time": lambda a: f"{a['time_ratio']:.2f} x",
+    "distance": lambda a: f"{a['distance']:.3f}",
+    "saturation": lambda a: f"{a['saturation']:+.3f}",
+    "moved": lambda a: f"{a['moved']:.2f}",
+}
+_SHAPES = {
+    "success": lambda a: f"{a['success']:.1%}",
+    "95 %": lambda a: "{:.0%}-{:.0%}".format(*a["interval"]),
+    "nothing else": lambda a: f"{a['nothing_else']:.1%}",
+    "presence": lambda a: f"{a['presence']:.1%}",
+    "binding": lambda a: f"{a['binding']:.1%}",
+    "relation": lambda a: "" if a["relation"] is None else f"{a['relation']:.1%}",
+    **_COST,
+    "residual": lambda a: f"{a['residual']:.3f}",
+}
+_CLIP = {
+    "full prompt": lambda a: f"{a['full_prompt']:.3f}",
+    "minimum object": lambda a: f"{a['minimum_object']:.3f}",
+    **_COST,
+}

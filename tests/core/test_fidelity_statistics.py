@@ -128,6 +128,9 @@ def test_a_method_is_compared_on_the_same_pictures():
     assert (answer["gained_p_value"], answer["lost_p_value"]) == (7, 0)
     assert answer["p_value"] == pytest.approx(2 / 2**7) and answer["p_placebo"] == pytest.approx(2 / 2**6)
     assert answer["interval"] == wilson(9, 10)
+    assert (
+        answer["nothing_else"] == 0.9 and compare([row(success=1.0, extra=1.0)], [row()], None)["nothing_else"] == 0.0
+    )
     assert answer["p_prompts"] == 1.0  # one prompt got better
     assert compare(method[:1], plain[:1], None)["p_prompts"] is None
     alone = compare(plain, plain, None)

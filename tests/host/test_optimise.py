@@ -4,7 +4,6 @@ import functools
 from dataclasses import replace
 
 import comfy.model_management
-import comfy.patcher_extension
 import comfy.samplers
 import node_helpers
 import pytest
@@ -224,18 +223,20 @@ def test_what_cannot_work_is_said_before_anything_is_computed():
         search(targets=other, layout=solve(other, 128, 128))
 
 
-def test_weights_that_are_streamed_are_refused():
+def test_weights_that_are_streamed_are_refused(monkeypatch):
     """The mark that the host's low-memory loading sets on a model; only a graphics card can show the loading itself."""
-    model, told = models("sd1")[0].clone(), []
-    model.add_callback(
-        comfy.patcher_extension.CallbacksMP.ON_LOAD,
-        lambda patcher, *_: setattr(patcher.model, "model_lowvram", True),
-    )
+    network, told, load = models("sd1")[0].model, [], comfy.model_management.load_models_gpu
+
+    def load_in_part(patchers, *args, **options):
+        load(patchers, *args, **options)
+        network.model_lowvram = True
+
+    monkeypatch.setattr(comfy.model_management, "load_models_gpu", load_in_part)
     try:
         with pytest.raises(HostError, match="the graphics card's memory together.*--highvram"):
-            search(model=model, told=lambda *done: told.append(done))
+            search(told=lambda *done: told.append(done))
     finally:
-        model.model.model_lowvram = False
+        network.model_lowvram = False
     assert not told
 
 

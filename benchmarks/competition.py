@@ -21,7 +21,7 @@ load_pack()
 import torch  # noqa: E402
 from measuring.artist import Artist  # noqa: E402
 from measuring.cases import HALVES, read_seeds, shape_cases  # noqa: E402
-from prompt_fidelity.core.losses import cosine_matrix  # noqa: E402
+from prompt_fidelity.core.maps.distances import cosine_matrix  # noqa: E402
 from tinyshapes import detector  # noqa: E402
 
 PROPERTIES = ("peak", "mean", "overlap")

@@ -21,17 +21,17 @@ import comfy.sample  # noqa: E402
 import comfy.supported_models  # noqa: E402
 import regulation  # noqa: E402
 import torch  # noqa: E402
-from prompt_fidelity.core.attention import MapMean, probabilities  # noqa: E402
+from prompt_fidelity.core.maps.probabilities import MapMean, probabilities  # noqa: E402
 from prompt_fidelity.core.methods import METHODS  # noqa: E402
-from prompt_fidelity.core.targets import Target, Targets  # noqa: E402
-from prompt_fidelity.host.assemble import assemble_model  # noqa: E402
-from prompt_fidelity.host.demo_model import demo_card, load_demo_model  # noqa: E402
-from prompt_fidelity.host.grad import differentiable  # noqa: E402
-from prompt_fidelity.host.install import attach  # noqa: E402
-from prompt_fidelity.host.random_models import random_weights  # noqa: E402
-from prompt_fidelity.host.rows import KEY  # noqa: E402
+from prompt_fidelity.core.prompt.targets import Target, Targets  # noqa: E402
+from prompt_fidelity.host.models.assemble import assemble_model  # noqa: E402
+from prompt_fidelity.host.models.demo_model import demo_card, load_demo_model  # noqa: E402
+from prompt_fidelity.host.models.random_models import random_weights  # noqa: E402
+from prompt_fidelity.host.networks.rows import KEY  # noqa: E402
+from prompt_fidelity.host.networks.unet import split_heads  # noqa: E402
+from prompt_fidelity.host.sampling.grad import differentiable  # noqa: E402
+from prompt_fidelity.host.sampling.install import attach  # noqa: E402
 from prompt_fidelity.host.text import encode_with_targets  # noqa: E402
-from prompt_fidelity.host.unet import split_heads  # noqa: E402
 
 PROMPTS = ("a red ball and a blue ring", "a green bar and a yellow pole", "a blue ball and a red bar and a green ring")
 PARTS = ("layer", "image", "update", "pictures")

@@ -19,12 +19,12 @@ load_pack()
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from PIL import Image  # noqa: E402
-from prompt_fidelity.core import render  # noqa: E402
 from prompt_fidelity.core.layout.settings import AttentionSettings  # noqa: E402
 from prompt_fidelity.core.methods import METHODS  # noqa: E402
 from prompt_fidelity.core.methods.base import DEMO_PRESET, Method, OutputMix  # noqa: E402
 from prompt_fidelity.core.methods.combined import CombinedMethods  # noqa: E402
-from prompt_fidelity.host.demo_model import demo_card  # noqa: E402
+from prompt_fidelity.core.show import render  # noqa: E402
+from prompt_fidelity.host.models.demo_model import demo_card  # noqa: E402
 from prompt_fidelity.nodes.apply import FidelityApply  # noqa: E402
 from prompt_fidelity.nodes.demo import FidelityLoadDemoModel  # noqa: E402
 from prompt_fidelity.nodes.layout import FidelityPredictLayout  # noqa: E402

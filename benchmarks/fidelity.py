@@ -45,7 +45,7 @@ from measuring.sheet import Sheet  # noqa: E402
 from measuring.summary import compare, lines  # noqa: E402
 from measuring.table import Table  # noqa: E402
 from prompt_fidelity.core.methods import METHODS  # noqa: E402
-from prompt_fidelity.host.demo_model import WEIGHTS  # noqa: E402
+from prompt_fidelity.host.models.demo_model import WEIGHTS  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
 SHORT_PROMPTS = 24

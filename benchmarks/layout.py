@@ -33,7 +33,7 @@ load_core()
 from prompt_fidelity.core.layout import Layout, SolverSettings, solve  # noqa: E402
 from prompt_fidelity.core.prompt import extract, parse_weights  # noqa: E402
 from prompt_fidelity.core.prompt.lexicon import singular  # noqa: E402
-from prompt_fidelity.core.targets import Relation, Target, Targets  # noqa: E402
+from prompt_fidelity.core.prompt.targets import Relation, Target, Targets  # noqa: E402
 
 SIZES = ((512, 512), (768, 512), (512, 896), (1024, 256))
 

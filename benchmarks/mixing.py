@@ -22,8 +22,8 @@ import torch  # noqa: E402
 from cost import TARGETS, sd15  # noqa: E402
 from prompt_fidelity.core.layout import solve  # noqa: E402
 from prompt_fidelity.core.methods import SpaceTime  # noqa: E402
-from prompt_fidelity.host.install import attach  # noqa: E402
-from prompt_fidelity.host.rows import KEY  # noqa: E402
+from prompt_fidelity.host.networks.rows import KEY  # noqa: E402
+from prompt_fidelity.host.sampling.install import attach  # noqa: E402
 
 
 def run(size: int, repeats: int) -> dict[str, float]:

@@ -26,13 +26,13 @@ from measuring.artist import Artist  # noqa: E402
 from measuring.cases import FIRST_SEED, HALVES, shape_cases  # noqa: E402
 from measuring.judge import ShapeJudge  # noqa: E402
 from measuring.statistics import mcnemar  # noqa: E402
-from prompt_fidelity.core import learned_weights, replay  # noqa: E402
 from prompt_fidelity.core.layout.settings import AttentionSettings, BoxSettings  # noqa: E402
 from prompt_fidelity.core.methods import SpaceTime  # noqa: E402
+from prompt_fidelity.core.search import learned_weights, replay  # noqa: E402
 from prompt_fidelity.host import optimise  # noqa: E402
-from prompt_fidelity.host.demo_clip import load_demo_clip  # noqa: E402
-from prompt_fidelity.host.install import attach  # noqa: E402
-from prompt_fidelity.host.predictors import predict  # noqa: E402
+from prompt_fidelity.host.layout.predictors import predict  # noqa: E402
+from prompt_fidelity.host.models.demo_clip import load_demo_clip  # noqa: E402
+from prompt_fidelity.host.sampling.install import attach  # noqa: E402
 from prompt_fidelity.host.scoring import ClipScorer  # noqa: E402
 
 WAYS = ("plain", "start", "optimised")

@@ -9,8 +9,8 @@ import comfy.sample
 import torch
 from prompt_fidelity.core.methods.attention_regulation import AttentionRegulation
 from prompt_fidelity.core.methods.base import EditSite
-from prompt_fidelity.core.targets import Targets
-from prompt_fidelity.host.install import attach
+from prompt_fidelity.core.prompt.targets import Targets
+from prompt_fidelity.host.sampling.install import attach
 from published_regulation import published_edit
 from torch import Tensor
 

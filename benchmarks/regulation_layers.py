@@ -32,15 +32,15 @@ import comfy.supported_models  # noqa: E402
 import torch  # noqa: E402
 from comfy.ldm.modules.attention import BasicTransformerBlock, SpatialTransformer  # noqa: E402
 from cost import TARGETS  # noqa: E402
-from prompt_fidelity.core.editing import ScoreEditor  # noqa: E402
+from prompt_fidelity.core.control.scores import ScoreEditor  # noqa: E402
+from prompt_fidelity.core.maps.resolution import LAYERS, chosen_layers  # noqa: E402
 from prompt_fidelity.core.methods import AttentionRegulation  # noqa: E402
-from prompt_fidelity.core.resolution import LAYERS, chosen_layers  # noqa: E402
-from prompt_fidelity.host.assemble import assemble_model  # noqa: E402
-from prompt_fidelity.host.edits import EditChain, LayerEdit  # noqa: E402
-from prompt_fidelity.host.install import attach  # noqa: E402
-from prompt_fidelity.host.random_models import random_weights  # noqa: E402
-from prompt_fidelity.host.rows import KEY  # noqa: E402
-from prompt_fidelity.host.unet import Site, cross_attention_sites  # noqa: E402
+from prompt_fidelity.host.models.assemble import assemble_model  # noqa: E402
+from prompt_fidelity.host.models.random_models import random_weights  # noqa: E402
+from prompt_fidelity.host.networks.edits import EditChain, LayerEdit  # noqa: E402
+from prompt_fidelity.host.networks.rows import KEY  # noqa: E402
+from prompt_fidelity.host.networks.unet import Site, cross_attention_sites  # noqa: E402
+from prompt_fidelity.host.sampling.install import attach  # noqa: E402
 
 # SDXL at 1/4: width, heads and context; blocks outside the middle one, which is never edited, and layers in each.
 WIDTH, HEADS, CONTEXT, BLOCKS, DEPTH = 1280, 20, 2048, 5, 10

@@ -1,1 +1,1 @@
-"""The only layer that imports the host (ComfyUI): one file per group of host facts."""
+"""The only layer that imports the host (ComfyUI): a folder for each group of host facts. Never imports the nodes."""

@@ -2,8 +2,8 @@
 
 The host samples as ever (LoRAs, ControlNets, other packs' patches, guidance), but with a sampler of ours, which draws
 the picture once per epoch with Euler steps, looks at it with CLIP, and takes the gradient back through all steps
-(core/replay.py). The method that comes out works with any sampler; with euler, the same seed and the same settings it
-draws the very picture that was optimised.
+(core/search/replay.py). The method that comes out works with any sampler; with euler, the same seed and the same
+settings it draws the very picture that was optimised.
 """
 
 from __future__ import annotations
@@ -19,25 +19,26 @@ import torch
 from comfy.ldm.modules.attention import attention_pytorch
 from torch import Tensor
 
-from ..core import learned_weights, replay
+from ..core.control.outputs import OutputMixer
 from ..core.layout import Box, Layout
-from ..core.learned_weights import Epoch, Learning
 from ..core.methods.base import Method
 from ..core.methods.space_time import SpaceTime
-from ..core.mixing import OutputMixer
-from ..core.pixels import crop
-from ..core.similarity import cosines, object_prompt, prompt_loss
-from ..core.targets import Targets
-from .coordinates import Coordinates
+from ..core.prompt.targets import Targets
+from ..core.search import learned_weights, replay
+from ..core.search.learned_weights import Epoch, Learning
+from ..core.search.pixels import crop
+from ..core.search.similarity import cosines, object_prompt, prompt_loss
 from .errors import HostError
-from .grad import HeldControl, beside_the_network, differentiable, ordinary, part_from_skips, streams_weights
-from .install import local_prompts, resident_clone
-from .mixes import LayerMixes
+from .networks.mixes import LayerMixes
+from .networks.rows import Rows, controlled
+from .networks.skips import part_from_skips
+from .networks.unet import cross_attention_sites
 from .progress import stop_if_interrupted
-from .rows import Rows, controlled
-from .run import KEY
+from .sampling.coordinates import Coordinates
+from .sampling.grad import HeldControl, beside_the_network, differentiable, ordinary, streams_weights
+from .sampling.install import local_prompts, resident_clone
+from .sampling.run import KEY
 from .scoring import ClipScorer, check_objects
-from .unet import cross_attention_sites
 
 # The host reckons with the memory of a plain pass; what a whole pass of the prompt's, the negative prompt's and the
 # objects' rows keeps for backward is about so many times that.
@@ -78,7 +79,7 @@ def optimise_space_time(
     """The method with the weights that made the CLIP loss lowest, and the account of the search.
 
     `latent` [B, C, h, w] as a KSampler would get it; the first of a batch is optimised for. The loss is that of
-    core.similarity.prompt_loss. Raises HostError or MethodError, before any compute, for what cannot work.
+    core.search.similarity.prompt_loss. Raises HostError or MethodError, before any compute, for what cannot work.
     """
     method = _checked(model, method, targets, layout)
     search = _Search(method, targets, layout, vae, scorer, epochs, rate, told or (lambda done, total, picture: None))

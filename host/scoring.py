@@ -16,9 +16,9 @@ import comfy.sd
 import torch
 from torch import Tensor
 
-from ..core.pixels import clip_pixels
-from ..core.similarity import Similarity, cosines, names_of, object_prompt
-from ..core.targets import Targets
+from ..core.prompt.targets import Targets
+from ..core.search.pixels import clip_pixels
+from ..core.search.similarity import Similarity, cosines, names_of, object_prompt
 from .errors import HostError
 
 _ADVICE = (
@@ -72,7 +72,7 @@ class ClipScorer:
 
     def pictures(self, images: Tensor) -> Tensor:
         """Embeddings [B, D] of images [B, H, W, 3], differentiable. The tower must be loaded, and be in
-        `host.grad.differentiable`.
+        `host.sampling.grad.differentiable`.
         """
         vision = self.vision
         pixels = clip_pixels(

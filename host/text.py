@@ -11,12 +11,12 @@ import torch
 from comfy.clip_model import CLIPAttention
 
 from ..core import prompt as prompts
-from ..core.attention import probabilities
-from ..core.targets import Targets
-from ..core.tokens import build_targets
+from ..core.maps.probabilities import probabilities
+from ..core.prompt.targets import Targets
+from ..core.prompt.tokens import build_targets
 from .errors import HostError
-from .rows import KEY
-from .unet import split_heads
+from .networks.rows import KEY
+from .networks.unet import split_heads
 
 
 def encode_with_targets(clip, text: str, words: str = "") -> tuple[list, Targets]:

@@ -1,8 +1,8 @@
-"""What the artist sees: one module per topic, each with its list of nodes."""
+"""What the artist sees: one module per topic, each with its list of nodes. No tensor arithmetic."""
 
 from comfy_api.latest import ComfyExtension, io
 
-from ..host.layout_files import register_folder
+from ..host.layout.files import register_folder
 from . import apply, combine, demo, layout, maps, methods, optimise, score, targets
 
 NODES = [

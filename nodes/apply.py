@@ -2,8 +2,8 @@
 
 from comfy_api.latest import io
 
-from ..host.install import attach
 from ..host.progress import show_on_node
+from ..host.sampling.install import attach
 from .types import CATEGORY, Layout, Method, Record, Targets, node_id_of
 
 

@@ -2,8 +2,8 @@
 
 from comfy_api.latest import io
 
-from ..host.demo_clip import load_demo_clip
-from ..host.demo_model import load_demo_model
+from ..host.models.demo_clip import load_demo_clip
+from ..host.models.demo_model import load_demo_model
 from .types import CATEGORY
 
 

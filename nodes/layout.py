@@ -4,10 +4,32 @@ from comfy_api.latest import io, ui
 
 from ..core import layout as layouts
 from ..core.layout.preview import preview
-from ..host.predictors import PREDICTORS, predict
+from ..host.layout.predictors import PREDICTORS, predict
 from ..host.progress import show_on_node
 from .types import CATEGORY, Elements, Layout, Targets, node_id_of
 from .widgets import settings_from, widgets
+
+_TARGETS = Targets.Input("targets", tooltip="From Extract Targets.")
+
+
+def _size(of: str) -> list[io.Input]:
+    """The inputs `width` and `height`, in pixels."""
+    return [
+        io.Int.Input(side, default=512, min=16, max=16384, step=8, tooltip=f"{side.capitalize()} of {of} in pixels.")
+        for side in ("width", "height")
+    ]
+
+
+def _behind(what: str) -> io.Input:
+    return io.Image.Input("image", optional=True, tooltip=f"A picture to show behind the {what}.")
+
+
+def _outputs(what: str) -> list[io.Output]:
+    """The layout, and a picture of it."""
+    return [
+        Layout.Output("layout", display_name="layout", tooltip="Connect it to Apply Attention Control."),
+        io.Image.Output("preview", display_name="preview", tooltip=f"The {what} with their names and relations."),
+    ]
 
 
 def _shown(cls, layout, image=None):
@@ -28,13 +50,8 @@ class FidelityPredictLayout(io.ComfyNode):
             "from a network that learned it, or from where the model already looks for it.",
             search_aliases=["composition", "bounding boxes", "regions", "left of"],
             inputs=[
-                Targets.Input("targets", tooltip="From Extract Targets."),
-                io.Int.Input(
-                    "width", default=512, min=16, max=16384, step=8, tooltip="Width of the picture in pixels."
-                ),
-                io.Int.Input(
-                    "height", default=512, min=16, max=16384, step=8, tooltip="Height of the picture in pixels."
-                ),
+                _TARGETS,
+                *_size("the picture"),
                 io.DynamicCombo.Input(
                     "predictor",
                     options=[io.DynamicCombo.Option(name, widgets(settings)) for name, settings in PREDICTORS.items()],
@@ -62,8 +79,7 @@ class FidelityPredictLayout(io.ComfyNode):
                 ),
             ],
             outputs=[
-                Layout.Output("layout", display_name="layout", tooltip="Connect it to Apply Attention Control."),
-                io.Image.Output("preview", display_name="preview", tooltip="The boxes with their names and relations."),
+                *_outputs("boxes"),
                 io.BoundingBox.Output(
                     "bboxes", display_name="bboxes", tooltip="The boxes in pixels, for the host's own nodes."
                 ),
@@ -102,23 +118,8 @@ class FidelityLayoutFromBoxes(io.ComfyNode):
             "A box with a description goes to the object of that name, the others go to the objects in order.",
             search_aliases=["bounding boxes", "regions", "create bounding boxes"],
             inputs=[
-                Targets.Input("targets", tooltip="From Extract Targets."),
-                io.Int.Input(
-                    "width",
-                    default=512,
-                    min=16,
-                    max=16384,
-                    step=8,
-                    tooltip="Width of the canvas and of the picture in pixels.",
-                ),
-                io.Int.Input(
-                    "height",
-                    default=512,
-                    min=16,
-                    max=16384,
-                    step=8,
-                    tooltip="Height of the canvas and of the picture in pixels.",
-                ),
+                _TARGETS,
+                *_size("the canvas and of the picture"),
                 io.MultiType.Input(
                     "boxes",
                     [Elements, io.BoundingBox],
@@ -135,12 +136,9 @@ class FidelityLayoutFromBoxes(io.ComfyNode):
                     tooltip="The boxes as text, used when nothing is connected to boxes. Edges of bbox run from 0 to "
                     "1000; x, y, width and height are pixels.",
                 ),
-                io.Image.Input("image", optional=True, tooltip="A picture to show behind the boxes."),
+                _behind("boxes"),
             ],
-            outputs=[
-                Layout.Output("layout", display_name="layout", tooltip="Connect it to Apply Attention Control."),
-                io.Image.Output("preview", display_name="preview", tooltip="The boxes with their names and relations."),
-            ],
+            outputs=_outputs("boxes"),
             hidden=[io.Hidden.unique_id],
         )
 
@@ -161,7 +159,7 @@ class FidelityLayoutFromMasks(io.ComfyNode):
             description="Takes painted masks as the places of the prompt's objects: one mask per object, hard or soft.",
             search_aliases=["regions", "mask regions"],
             inputs=[
-                Targets.Input("targets", tooltip="From Extract Targets."),
+                _TARGETS,
                 io.Mask.Input("masks", tooltip="One mask per object, as a batch."),
                 io.String.Input(
                     "objects",
@@ -171,12 +169,9 @@ class FidelityLayoutFromMasks(io.ComfyNode):
                     tooltip="The object of each mask, separated by commas. Empty: the masks go to the objects in the "
                     "prompt's order.",
                 ),
-                io.Image.Input("image", optional=True, tooltip="A picture to show behind the masks."),
+                _behind("masks"),
             ],
-            outputs=[
-                Layout.Output("layout", display_name="layout", tooltip="Connect it to Apply Attention Control."),
-                io.Image.Output("preview", display_name="preview", tooltip="The masks with their names and relations."),
-            ],
+            outputs=_outputs("masks"),
             hidden=[io.Hidden.unique_id],
         )
 

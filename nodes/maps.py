@@ -2,8 +2,8 @@
 
 from comfy_api.latest import io, ui
 
-from ..core import render
-from ..core.report import report
+from ..core.show import render
+from ..core.show.report import report
 from ..host.progress import show_on_node
 from .types import CATEGORY, Record, Targets, node_id_of
 

@@ -2,8 +2,8 @@
 
 from comfy_api.latest import io, ui
 
-from ..core import learned_weights
-from ..core.plot import epochs_plot
+from ..core.search import learned_weights
+from ..core.show.plot import epochs_plot
 from ..host.optimise import SCHEDULERS, Sampling, optimise_space_time
 from ..host.progress import progress_bar, show_on_node
 from ..host.scoring import ClipScorer

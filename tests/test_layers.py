@@ -10,6 +10,18 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS = ("core", "host", "nodes")
+# The floors of the house, from the top: a room may use those below it and its own, never those above. Files that stand
+# loose in a layer are rooms too; rooms on one floor do not know each other.
+FLOORS = {
+    "core": [
+        ("show",), ("control",), ("search",), ("methods",), ("layout",), ("maps",), ("prompt",),
+        ("drawing", "settings"), ("errors",),
+    ],
+    "host": [
+        ("layout",), ("optimise",), ("sampling",), ("text",), ("networks",), ("models", "scoring"),
+        ("progress", "errors"),
+    ],
+}  # fmt: skip
 HOST_MODULES = {"comfy", "comfy_api", "comfy_execution", "comfy_extras", "nodes", "execution", "server", "folder_paths"}
 HOST_MODULES |= {"node_helpers", "latent_preview", "app", "utils", "middleware", "main", "protocol"}
 
@@ -53,6 +65,67 @@ def test_there_is_something_to_check():
 
 def test_core_knows_neither_the_host_nor_the_nodes():
     assert offenders("core", lambda name: layer_of(name) in ("host", "nodes") or name[0] in HOST_MODULES) == []
+
+
+def rooms(layer: str) -> set[str]:
+    return {path.relative_to(ROOT / layer).parts[0].removesuffix(".py") for path in modules(layer)} - {"__init__"}
+
+
+@pytest.mark.parametrize("layer", FLOORS)
+def test_every_room_has_its_floor(layer: str):
+    assert sorted(rooms(layer)) == sorted(room for floor in FLOORS[layer] for room in floor)
+
+
+@pytest.mark.parametrize("layer", FLOORS)
+def test_no_arrow_runs_up(layer: str):
+    """Inside a layer too, imports go one way: from what is built to what it is built of."""
+    floor = {room: number for number, floor in enumerate(FLOORS[layer]) for room in floor}
+    upward = []
+    for path in modules(layer):
+        own = path.relative_to(ROOT / layer).parts[0].removesuffix(".py")
+        for name in imports(path):
+            if own == "__init__" or layer_of(name) != layer or len(name) < 3:
+                continue
+            if name[2] != own and floor[name[2]] <= floor[own]:
+                upward.append(f"{path.relative_to(ROOT)} imports {'.'.join(name)}")
+    assert upward == []
+
+
+def test_no_two_files_of_core_import_each_other():
+    """A circle means that neither can be read without the other (imports for type checkers count)."""
+    arrows: dict[str, set[str]] = {}
+    for path in modules("core"):
+        module = ".".join((".", *path.relative_to(ROOT).with_suffix("").parts))
+        targets = arrows.setdefault(module, set())
+        for name in imports(path):
+            for end in (len(name), len(name) - 1):
+                file = ROOT.joinpath(*name[1:end]).with_suffix(".py")
+                if name[0] == "." and file.is_file():
+                    targets.add(".".join(name[:end]))
+                    break
+    while leaves := [module for module, targets in arrows.items() if not targets & arrows.keys() - {module}]:
+        for module in leaves:
+            del arrows[module]
+    assert arrows == {}
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_every_folder_says_what_lives_there(layer: str):
+    folders = {path.parent for path in modules(layer)}
+    silent = [str(folder.relative_to(ROOT)) for folder in folders if not _says(folder / "__init__.py")]
+    assert silent == []
+
+
+def _says(file: Path) -> bool:
+    """Whether a package opens with a sentence of its contents, and of what stays out."""
+    text = (ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or "") if file.is_file() else ""
+    return len(text) > 40 and any(word in text for word in ("No ", "no ", "Never", "never", "Nothing", "nothing"))
+
+
+def test_the_readme_shows_every_folder():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    folders = {str(path.parent.relative_to(ROOT)) for layer in LAYERS for path in modules(layer)}
+    assert [folder for folder in sorted(folders) if f"`{folder}/`" not in text] == []
 
 
 def test_the_host_layer_knows_no_nodes():

@@ -23,11 +23,11 @@ load_pack()
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from PIL import Image, ImageOps  # noqa: E402
-from prompt_fidelity.core import render  # noqa: E402
 from prompt_fidelity.core.drawing import PAPER  # noqa: E402
 from prompt_fidelity.core.methods import METHODS  # noqa: E402
 from prompt_fidelity.core.methods.auto import Auto  # noqa: E402
-from prompt_fidelity.host.predictors import PREDICTORS  # noqa: E402
+from prompt_fidelity.core.show import render  # noqa: E402
+from prompt_fidelity.host.layout.predictors import PREDICTORS  # noqa: E402
 from prompt_fidelity.nodes.apply import FidelityApply  # noqa: E402
 from prompt_fidelity.nodes.demo import FidelityLoadDemoCLIP, FidelityLoadDemoModel  # noqa: E402
 from prompt_fidelity.nodes.layout import FidelityPredictLayout  # noqa: E402

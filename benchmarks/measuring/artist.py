@@ -15,9 +15,9 @@ from prompt_fidelity.core.layout.from_attention import from_attention
 from prompt_fidelity.core.layout.settings import AttentionSettings
 from prompt_fidelity.core.methods import METHODS
 from prompt_fidelity.core.methods.base import OutputMix, ScoreEdit
-from prompt_fidelity.host.demo_model import demo_card, load_demo_model
-from prompt_fidelity.host.early_attention import early_maps
-from prompt_fidelity.host.install import attach
+from prompt_fidelity.host.layout.early_attention import early_maps
+from prompt_fidelity.host.models.demo_model import demo_card, load_demo_model
+from prompt_fidelity.host.sampling.install import attach
 from prompt_fidelity.host.text import encode_with_targets
 from torch import Tensor
 

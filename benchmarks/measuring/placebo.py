@@ -13,11 +13,11 @@ from collections.abc import Mapping
 
 import comfy.patcher_extension
 import torch
+from prompt_fidelity.core.control.latent import StepLog
 from prompt_fidelity.core.layout import Layout
 from prompt_fidelity.core.methods.base import EditSite, OutputMix, ScoreEdit
-from prompt_fidelity.core.optimize import StepLog
-from prompt_fidelity.core.targets import Targets
-from prompt_fidelity.host.steps import StepClock, with_solver_model
+from prompt_fidelity.core.prompt.targets import Targets
+from prompt_fidelity.host.sampling.steps import StepClock, with_solver_model
 from torch import Tensor
 
 _KEY = "fidelity_placebo"

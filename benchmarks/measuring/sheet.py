@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from prompt_fidelity.core import render
+from prompt_fidelity.core.show import render
 
 from .artist import Drawn
 

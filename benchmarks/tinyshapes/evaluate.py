@@ -27,7 +27,7 @@ from _pack import load_pack  # noqa: E402
 
 load_pack()
 import comfy.sample  # noqa: E402
-from prompt_fidelity.host import demo_model  # noqa: E402
+from prompt_fidelity.host.models import demo_model  # noqa: E402
 from tinyshapes import data, detector  # noqa: E402
 
 SIDE = data.SIZE // 8  # the latent's and the maps' side

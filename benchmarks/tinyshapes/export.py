@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from _pack import ROOT, load_pack  # noqa: E402
 
 load_pack()
-from prompt_fidelity.host.demo_model import CLIP_CONFIG, TOKEN_IDS, TOKEN_ROWS, UNET_CONFIG  # noqa: E402
+from prompt_fidelity.host.models.demo_model import CLIP_CONFIG, TOKEN_IDS, TOKEN_ROWS, UNET_CONFIG  # noqa: E402
 from tinyshapes import data  # noqa: E402
 
 ASSETS = ROOT / "assets"

@@ -31,8 +31,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from _pack import ROOT, load_pack  # noqa: E402
 
 load_pack()
-from prompt_fidelity.host.demo_model import CLIP_CONFIG, TOKENS, UNET_CONFIG  # noqa: E402
-from prompt_fidelity.host.mean_vae import pictures_to_latents  # noqa: E402
+from prompt_fidelity.host.models.demo_model import CLIP_CONFIG, TOKENS, UNET_CONFIG  # noqa: E402
+from prompt_fidelity.host.models.mean_vae import pictures_to_latents  # noqa: E402
 from tinyshapes import data, model  # noqa: E402
 
 log = logging.getLogger("tinyshapes")
@@ -204,7 +204,7 @@ def redraw_rows(tables: list[Tensor], nouns: tuple[str, ...], tokenizer, words: 
 
 def exported_state(path: Path, net: model.TinyShapes) -> tuple[dict[str, Tensor], dict, list[list[str]]]:
     """Exported weights under the network's parameter names, with their card and the rows of their log."""
-    from prompt_fidelity.host.demo_model import TEXT_PREFIX, TOKEN_ROWS, UNET_PREFIX
+    from prompt_fidelity.host.models.demo_model import TEXT_PREFIX, TOKEN_ROWS, UNET_PREFIX
 
     stored = load_file(path)
     names = {name: "unet." + name.removeprefix(UNET_PREFIX) for name in stored if name.startswith(UNET_PREFIX)}

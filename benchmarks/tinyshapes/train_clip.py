@@ -31,7 +31,7 @@ from _pack import ROOT, load_pack  # noqa: E402
 
 load_pack()
 import comfy.utils  # noqa: E402
-from prompt_fidelity.host import demo_clip, demo_model  # noqa: E402
+from prompt_fidelity.host.models import demo_clip, demo_model  # noqa: E402
 from tinyshapes import data, graded  # noqa: E402
 from tinyshapes.clip import TinyClip  # noqa: E402
 from tinyshapes.train import host_tokenizer, save, vocabulary  # noqa: E402
@@ -171,7 +171,7 @@ def ranking(net: TinyClip, texts: Texts, scenes: int = 120, seed: int = 9_999) -
 
 
 def export(net: TinyClip, words: list[int], card: dict) -> None:
-    """assets/tinyclip.safetensors (float16, under the names that host/demo_clip.py reads) and its card."""
+    """assets/tinyclip.safetensors (float16, under the names that host/models/demo_clip.py reads) and its card."""
     weights = {
         demo_clip.TEXT_PREFIX + name: value
         for name, value in net.text.state_dict().items()

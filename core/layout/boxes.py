@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..errors import MethodError
-from ..targets import Relation, Targets
+from ..prompt.targets import Relation, Targets
 
 # Rounding to pixels and to the canvas's thousandths moves an edge by this much at most.
 _SLACK = 2e-3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ..targets import Relation
+from ..prompt.targets import Relation
 
 # Predicates whose subject (or object) lies within the other's box.
 _SUBJECT_WITHIN = frozenset({"in", "inside", "within"})

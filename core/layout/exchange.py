@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..errors import MethodError
 from ..prompt.lexicon import singular
-from ..targets import Target, Targets
+from ..prompt.targets import Target, Targets
 from .boxes import Box, Layout, Placement
 
 _ARTICLES = frozenset({"a", "an", "the", "some"})

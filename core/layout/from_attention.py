@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from ..errors import MethodError
-from ..targets import Targets
+from ..prompt.targets import Targets
 from .boxes import Layout
 from .solver import SolverSettings, around
 

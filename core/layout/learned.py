@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ..errors import MethodError
 from ..prompt import parse_weights
-from ..targets import Targets
+from ..prompt.targets import Targets
 
 COMPONENTS = 5
 # Published sizes of RoBERTa-base that a checkpoint's shapes do not show.

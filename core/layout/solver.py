@@ -16,7 +16,7 @@ from itertools import combinations
 import numpy as np
 from scipy.optimize import linprog
 
-from ..targets import Targets
+from ..prompt.targets import Targets
 from .boxes import Box, Layout, Placement
 from .constraints import Apart, Constraints, read
 

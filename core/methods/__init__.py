@@ -1,4 +1,4 @@
-"""All methods by name: a new one is a file in this folder and a line here."""
+"""All methods by name: a new one is a file here and a line below. What a method computes, never when or where."""
 
 from .attend_and_excite import AttendAndExcite
 from .attention_regulation import AttentionRegulation

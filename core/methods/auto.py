@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ..errors import MethodError
-from ..targets import Targets
+from ..prompt.targets import Targets
 from .base import DEMO_PRESET, Method, Part, Situation
 from .combined import CombinedMethods
 

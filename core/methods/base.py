@@ -14,11 +14,11 @@ from torch import Tensor
 
 from ..errors import MethodError
 from ..layout.boxes import Layout
-from ..losses import Losses
-from ..resolution import LAYERS, RESOLUTIONS
-from ..schedule import Schedule
+from ..maps.resolution import LAYERS, RESOLUTIONS
+from ..prompt.targets import Targets
 from ..settings import setting
-from ..targets import Targets
+from .losses import Losses
+from .schedule import Schedule
 
 __all__ = [
     "EditSite",
@@ -173,7 +173,7 @@ class Method(ABC):
 class LatentLoss(Method):
     """A loss on the cross-attention maps, whose gradient moves the latent before a step is taken.
 
-    The loop around it (schedule, refinement, step size in the model's coordinates) is `core.optimize`.
+    The loop around it (schedule, refinement, step size in the model's coordinates) is `core.control.latent`.
     """
 
     kind: ClassVar[str] = "latent_loss"
@@ -212,7 +212,7 @@ class EditSite:
 class ScoreEdit(Method):
     """A change of the attention scores inside the ordinary pass of the network: no gradients through it are needed.
 
-    When and where to edit, and the record of it, is `core.editing`.
+    When and where to edit, and the record of it, is `core.control.scores`.
     """
 
     kind: ClassVar[str] = "score_edit"
@@ -242,7 +242,8 @@ class ScoreEdit(Method):
 class OutputMix(Method):
     """A mixture of the attention to the whole prompt with that to each object's own prompt, in the object's region.
 
-    When, where and with which weights, and the record of it, is `core.mixing`. O is the number of placed objects.
+    When, where and with which weights, and the record of it, is `core.control.outputs`. O is the number of placed
+    objects.
     """
 
     kind: ClassVar[str] = "output_mix"

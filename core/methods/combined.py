@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..errors import MethodError
-from ..targets import Targets
+from ..prompt.targets import Targets
 from .base import Method, OutputMix, Part, ScoreEdit, Situation
 
 

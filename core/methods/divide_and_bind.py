@@ -12,11 +12,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..attention import smooth
-from ..competition import COMPETING, COMPETING_TOOLTIP, SHARPNESS, SHARPNESS_TOOLTIP, competing_columns, token_shares
-from ..losses import Losses, first_max, jensen_shannon, pixel_distributions
-from ..targets import Targets
+from ..maps.competition import (
+    COMPETING,
+    COMPETING_TOOLTIP,
+    SHARPNESS,
+    SHARPNESS_TOOLTIP,
+    competing_columns,
+    token_shares,
+)
+from ..maps.distances import first_max, jensen_shannon, pixel_distributions
+from ..maps.probabilities import smooth
+from ..prompt.targets import Targets
 from .base import LatentLoss, LatentLossSettings, check_token_axis, setting
+from .losses import Losses
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,13 @@ from math import cos, pi
 import torch
 from torch import Tensor
 
-from ..attention import wide
 from ..errors import MethodError
 from ..layout.boxes import Layout
 from ..layout.regions import PLACES, SHAPES, regions
+from ..maps.probabilities import wide
 from ..prompt.lexicon import singular
+from ..prompt.targets import Targets
 from ..settings import setting
-from ..targets import Targets
 from .base import OutputMix
 
 RULES = ("convex", "published")
@@ -94,9 +94,9 @@ class SpaceTimeSettings:
 class SpaceTime(OutputMix):
     """out = g + Σ m·w·(l − g), or with the published rule g + Σ m·w·(l − u), u being the negative prompt's output.
 
-    `table`, if given, holds weights [objects][steps] that were optimised (core/learned_weights.py); they take the place
-    of the curve, spread evenly from start to end. `names` says which object each row is for; without it the rows go by
-    order.
+    `table`, if given, holds weights [objects][steps] that were optimised (core/search/learned_weights.py); they take
+    the place of the curve, spread evenly from start to end. `names` says which object each row is for; without it the
+    rows go by order.
     """
 
     name = "space_time"

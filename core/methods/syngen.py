@@ -11,10 +11,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..attention import smooth, wide
-from ..losses import Losses, pixel_distributions, symmetric_kl
-from ..targets import Targets
+from ..maps.distances import pixel_distributions, symmetric_kl
+from ..maps.probabilities import smooth, wide
+from ..prompt.targets import Targets
 from .base import LatentLoss, LatentLossSettings, check_token_axis, setting
+from .losses import Losses
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from ..attention import smooth
-from ..losses import COSINE_EPS, Losses, cosine_matrix
-from ..targets import Targets
+from ..maps.distances import COSINE_EPS, cosine_matrix
+from ..maps.probabilities import smooth
+from ..prompt.targets import Targets
 from .base import LatentLoss, LatentLossSettings, MethodError, check_token_axis, setting
+from .losses import Losses
 
 _ROW_EPS = 1e-7
 _ROW_WEIGHT = 0.2

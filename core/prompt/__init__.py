@@ -1,4 +1,7 @@
-"""Prompt -> scene: the host's prompt syntax, and what the English in it describes. Pure text, no tokenizer."""
+"""From a prompt to its targets: the host's prompt syntax, what the English in it says, where its tokens are.
+
+Words and token positions only: no attention, no host.
+"""
 
 from .extract import extract
 from .listed import find_words

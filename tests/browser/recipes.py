@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from prompt_fidelity.core.layout.settings import AttentionSettings
-from prompt_fidelity.core.learned_weights import EPOCHS, RATE
 from prompt_fidelity.core.methods import METHODS
 from prompt_fidelity.core.methods.base import DEMO_PRESET, OutputMix
+from prompt_fidelity.core.search.learned_weights import EPOCHS, RATE
 
 ROOT = Path(__file__).resolve().parents[2]
 CARD = json.loads((ROOT / "assets" / "tinyshapes.json").read_text())["sampling"]

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from prompt_fidelity.core.optimize import LatentOptimizer
-from prompt_fidelity.core.targets import Target, Targets
+from prompt_fidelity.core.control.latent import LatentOptimiser
+from prompt_fidelity.core.prompt.targets import Target, Targets
 from torch import Tensor
 
 FOLDER = Path(os.environ.get("GOLDEN_DIR") or Path(__file__).resolve().parent.parent / "golden")
@@ -66,7 +66,7 @@ def make_targets(words: int, positions=(), text_attention: Tensor | None = None)
 class LoopResult:
     latents: Tensor  # [steps, 1, 4, h, w]
     network_calls: list[int]
-    optimizer: LatentOptimizer
+    optimiser: LatentOptimiser
 
     def losses_at(self, step: int) -> list[float]:
         """Our evaluations at denoising step `step`, in order."""
@@ -77,11 +77,11 @@ class LoopResult:
 
     def step_sizes(self) -> list[float]:
         """Step size of every update, in order."""
-        return [entry.step_size for entry in self.optimizer.log for _ in range(int(entry.updates))]
+        return [entry.step_size for entry in self.optimiser.log for _ in range(int(entry.updates))]
 
     def _entries(self, step: int):
         steps = len(self.latents)
-        return [entry for entry in self.optimizer.log if round(entry.progress * (steps - 1)) == step]
+        return [entry for entry in self.optimiser.log if round(entry.progress * (steps - 1)) == step]
 
 
 def toy_maps(case: Case, z: Tensor) -> Tensor:
@@ -97,9 +97,9 @@ def toy_step(case: Case, z: Tensor) -> Tensor:
 
 
 def run_loop(case: Case, method, targets: Targets) -> LoopResult:
-    """The toy sampling with our optimizer before each step; progress counts steps as the published codes do."""
+    """The toy sampling with our optimiser before each step; progress counts steps as the published codes do."""
     steps = case.hyper["num_inference_steps"]
-    optimizer = LatentOptimizer(method, targets)
+    optimiser = LatentOptimiser(method, targets)
     z, latents, calls = case.input("latents0"), [], []
     for i in range(steps):
         count = 0
@@ -110,10 +110,10 @@ def run_loop(case: Case, method, targets: Targets) -> LoopResult:
             return toy_maps(case, leaf)
 
         progress = i / (steps - 1)
-        if optimizer.wants(progress):
-            z = optimizer.step(z, progress, 1.0, evaluate)
+        if optimiser.wants(progress):
+            z = optimiser.step(z, progress, 1.0, evaluate)
         latents.append(z)
         calls.append(count + 1)
         z = toy_step(case, z)
         latents[-1] = z
-    return LoopResult(torch.stack(latents), calls, optimizer)
+    return LoopResult(torch.stack(latents), calls, optimiser)

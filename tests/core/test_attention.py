@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 import torch
-from prompt_fidelity.core.attention import MapMean, fold_repeats, probabilities, smooth, smoothing_weights
-from prompt_fidelity.core.recorder import TargetMaps
+from prompt_fidelity.core.maps.probabilities import MapMean, fold_repeats, probabilities, smooth, smoothing_weights
+from prompt_fidelity.core.maps.recorder import TargetMaps
 from torch.nn.functional import scaled_dot_product_attention
 from toy import make_targets
 

@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from prompt_fidelity.core.methods.attention_regulation import (
+from prompt_fidelity.core.maps.resolution import chosen_layers
+from prompt_fidelity.core.methods.attention_regulation.method import (
     AttentionRegulation,
     AttentionRegulationSettings,
     kept_columns,
 )
 from prompt_fidelity.core.methods.base import EditSite
-from prompt_fidelity.core.resolution import chosen_layers
-from prompt_fidelity.core.targets import Attribute, Target
+from prompt_fidelity.core.prompt.targets import Attribute, Target
 from toy import OBJECTS, make_targets, scores_of
 
 PUBLISHED = AttentionRegulation.PRESETS["published"]

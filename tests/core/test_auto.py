@@ -3,14 +3,14 @@
 from dataclasses import replace
 
 import pytest
+from prompt_fidelity.core.control.record import Record
 from prompt_fidelity.core.methods import METHODS, LatentLoss, MethodError
 from prompt_fidelity.core.methods.auto import RULES, Auto
 from prompt_fidelity.core.methods.base import Situation
 from prompt_fidelity.core.methods.combined import CombinedMethods
 from prompt_fidelity.core.methods.t_sam import TSAM
-from prompt_fidelity.core.record import Record
-from prompt_fidelity.core.report import report
-from prompt_fidelity.core.targets import Relation
+from prompt_fidelity.core.prompt.targets import Relation
+from prompt_fidelity.core.show.report import report
 from toy import OBJECTS, make_targets
 
 BARE = tuple(replace(target, attributes=()) for target in OBJECTS)

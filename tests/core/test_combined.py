@@ -4,22 +4,22 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from prompt_fidelity.core.losses import Losses
+from prompt_fidelity.core.control.latent import LatentOptimiser
 from prompt_fidelity.core.methods import METHODS, MethodError
 from prompt_fidelity.core.methods.attend_and_excite import AttendAndExcite, AttendAndExciteSettings
 from prompt_fidelity.core.methods.base import LatentLoss, LatentLossSettings
 from prompt_fidelity.core.methods.combined import CombinedMethods
+from prompt_fidelity.core.methods.losses import Losses
 from prompt_fidelity.core.methods.syngen import SynGen, SynGenSettings
 from prompt_fidelity.core.methods.t_sam import TSAM, TSAMSettings
-from prompt_fidelity.core.optimize import LatentOptimizer
-from prompt_fidelity.core.report import report
+from prompt_fidelity.core.show.report import report
 from toy import OBJECTS, ToyNetwork, latents, make_targets, sample
 
 
 def once(method, x=None, progress=0.0, **options):
     """The update that one step makes."""
     x = latents(2) if x is None else x
-    return LatentOptimizer(method, make_targets(), **options).step(x, progress, 1.0, ToyNetwork()) - x
+    return LatentOptimiser(method, make_targets(), **options).step(x, progress, 1.0, ToyNetwork()) - x
 
 
 def gentle(method_type, settings_type, **changes):
@@ -40,9 +40,9 @@ def test_the_update_is_the_weighted_sum_of_the_methods_updates():
 
 def test_one_network_call_serves_all():
     network = ToyNetwork()
-    optimizer = LatentOptimizer(CombinedMethods([(method, 1.0) for method in three()]), make_targets())
-    optimizer.step(latents(), 0.0, 1.0, network)
-    assert network.calls == optimizer.log[0].evaluations == 1
+    optimiser = LatentOptimiser(CombinedMethods([(method, 1.0) for method in three()]), make_targets())
+    optimiser.step(latents(), 0.0, 1.0, network)
+    assert network.calls == optimiser.log[0].evaluations == 1
 
 
 @pytest.mark.parametrize("name", [name for name, method in METHODS.items() if issubclass(method, LatentLoss)])
@@ -67,9 +67,9 @@ def test_a_method_outside_its_window_contributes_nothing():
     torch.testing.assert_close(once(combined, progress=0.4), once(late, progress=0.4))
     both = once(early, progress=0.25) + once(late, progress=0.25)
     torch.testing.assert_close(once(combined, progress=0.25), both, rtol=1e-4, atol=1e-6)
-    optimizer = LatentOptimizer(combined, make_targets())
+    optimiser = LatentOptimiser(combined, make_targets())
     assert combined.window == (0.0, 0.6)
-    assert [optimizer.wants(p) for p in (0.0, 0.29, 0.59, 0.6)] == [True, True, True, False]
+    assert [optimiser.wants(p) for p in (0.0, 0.29, 0.59, 0.6)] == [True, True, True, False]
 
 
 @dataclass(frozen=True)
@@ -118,12 +118,12 @@ def test_each_method_is_refined_until_its_own_threshold_is_reached():
             (pull(channel=2), 1.0),  # no refinement
         ]
     )
-    optimizer = LatentOptimizer(combined, make_targets())
-    result = optimizer.step(channels([3.0, 8.0, 1.0], [0.5, 0.5, 1.0]), 0.0, 1.0, lambda z: z.permute(0, 2, 3, 1))
+    optimiser = LatentOptimiser(combined, make_targets())
+    result = optimiser.step(channels([3.0, 8.0, 1.0], [0.5, 0.5, 1.0]), 0.0, 1.0, lambda z: z.permute(0, 2, 3, 1))
     # then one closing update of all three
     torch.testing.assert_close(result, channels([0.375, 2.0, 0.5], [0.25, 0.25, 0.5]))
-    assert optimizer.log[0].updates.tolist() == [3, 1]
-    assert optimizer.log[0].evaluations == 3
+    assert optimiser.log[0].updates.tolist() == [3, 1]
+    assert optimiser.log[0].evaluations == 3
 
 
 def test_refinement_points_are_each_methods_own():
@@ -133,10 +133,10 @@ def test_refinement_points_are_each_methods_own():
             (pull(channel=1, refine_at=(0.4,), refine_steps=3, step_size=0.1), 1.0),
         ]
     )
-    optimizer, x = LatentOptimizer(combined, make_targets()), channels([1.0, 1.0, 1.0])
+    optimiser, x = LatentOptimiser(combined, make_targets()), channels([1.0, 1.0, 1.0])
     for i in range(10):
-        x = optimizer.step(x, i / 10, 1.0, lambda z: z.permute(0, 2, 3, 1))
-    assert [int(entry.updates) for entry in optimizer.log] == [3, 1, 1, 1, 4, 1, 1, 1, 1, 1]
+        x = optimiser.step(x, i / 10, 1.0, lambda z: z.permute(0, 2, 3, 1))
+    assert [int(entry.updates) for entry in optimiser.log] == [3, 1, 1, 1, 4, 1, 1, 1, 1, 1]
     torch.testing.assert_close(x, channels([0.9**12, 0.9**13, 1.0]))
 
 
@@ -147,17 +147,17 @@ def test_a_method_that_has_no_finite_loss_does_not_stop_the_others():
             return Losses(losses.per_image.detach() * torch.nan + maps.sum() * 0, losses.per_target, losses.names)
 
     combined = CombinedMethods([(Broken(PullSettings(channel=1)), 1.0), (pull(channel=0), 1.0)])
-    optimizer = LatentOptimizer(combined, make_targets())
-    result = optimizer.step(channels([2.0, 2.0, 2.0]), 0.0, 1.0, lambda z: z.permute(0, 2, 3, 1))
+    optimiser = LatentOptimiser(combined, make_targets())
+    result = optimiser.step(channels([2.0, 2.0, 2.0]), 0.0, 1.0, lambda z: z.permute(0, 2, 3, 1))
     torch.testing.assert_close(result, channels([1.0, 2.0, 2.0]))
-    assert "image 1" in optimizer.log[0].skipped[0]
+    assert "image 1" in optimiser.log[0].skipped[0]
 
 
 def test_the_logged_loss_is_each_methods_by_its_share_of_the_pull():
     combined = CombinedMethods([(pull(channel=0, step_size=0.1), 1.0), (pull(channel=1, step_size=0.2), 2.0)])
-    optimizer = LatentOptimizer(combined, make_targets())
-    optimizer.step(channels([2.0, 4.0, 0.0]), 0.0, 1.0, lambda z: z.permute(0, 2, 3, 1))
-    entry = optimizer.log[0]
+    optimiser = LatentOptimiser(combined, make_targets())
+    optimiser.step(channels([2.0, 4.0, 0.0]), 0.0, 1.0, lambda z: z.permute(0, 2, 3, 1))
+    entry = optimiser.log[0]
     assert entry.names == ("Pull: all", "Pull: all")
     assert entry.first.tolist() == [[2.0, 8.0]]
     assert float(entry.totals[0]) == pytest.approx((0.1 * 2.0 + 0.4 * 8.0) / 0.5)
@@ -203,10 +203,10 @@ def test_a_method_without_anything_to_do_is_left_out():
     assert combined.check(nothing) == [
         "Attend-and-Excite finds nothing to work on in this prompt and is left out of the combination."
     ]
-    optimizer = LatentOptimizer(combined, nothing)
+    optimiser = LatentOptimiser(combined, nothing)
     x = latents()
     torch.testing.assert_close(
-        optimizer.step(x, 0.0, 1.0, ToyNetwork()), LatentOptimizer(TSAM(), nothing).step(x, 0.0, 1.0, ToyNetwork())
+        optimiser.step(x, 0.0, 1.0, ToyNetwork()), LatentOptimiser(TSAM(), nothing).step(x, 0.0, 1.0, ToyNetwork())
     )
 
 

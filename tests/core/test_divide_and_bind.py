@@ -5,14 +5,14 @@ from math import log
 
 import pytest
 import torch
-from prompt_fidelity.core.losses import jensen_shannon
+from prompt_fidelity.core.maps.distances import jensen_shannon
 from prompt_fidelity.core.methods.divide_and_bind import (
     DivideAndBind,
     DivideAndBindSettings,
     divergence,
     total_variation,
 )
-from prompt_fidelity.core.targets import Target
+from prompt_fidelity.core.prompt.targets import Target
 from toy import OBJECTS, ToyNetwork, latents, make_targets
 
 CAR, BLACK, CLOCK, WHITE = 3, 2, 7, 6

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from golden import FOLDER, case_names, load, make_targets, run_loop, toy_maps
-from prompt_fidelity.core.attention import MapMean, smoothing_weights
+from prompt_fidelity.core.maps.probabilities import MapMean, smoothing_weights
 from prompt_fidelity.core.methods.attend_and_excite import AttendAndExcite, AttendAndExciteSettings
 
 NAMES = case_names("ae")
@@ -111,7 +111,7 @@ def test_loop(name):
     for step, count in enumerate(updates):
         ours = result.losses_at(step)
         if not ours:  # past the window the published loop still evaluates
-            ours = [float(result.optimizer.method.loss(toy_maps(case, result.latents[step - 1]), targets).per_image)]
+            ours = [float(result.optimiser.method.loss(toy_maps(case, result.latents[step - 1]), targets).per_image)]
             losses += ours
         else:  # the loss of the closing update is computed twice, and so is a refinement's first
             losses += [*ours[: count > 1], *ours, ours[-1]]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from golden import FOLDER, case_names, load, make_targets
-from prompt_fidelity.core.attention import probabilities
-from prompt_fidelity.core.methods.attention_regulation import AttentionRegulation, kept_columns
+from prompt_fidelity.core.maps.probabilities import probabilities
+from prompt_fidelity.core.methods.attention_regulation.method import AttentionRegulation, kept_columns
 from prompt_fidelity.core.methods.base import EditSite
 
 NAMES = case_names("ar")

@@ -3,9 +3,9 @@
 import pytest
 import torch
 from golden import case_names, load
-from prompt_fidelity.core.attention import probabilities
 from prompt_fidelity.core.layout.boxes import Box, Layout, Placement
 from prompt_fidelity.core.layout.regions import disc
+from prompt_fidelity.core.maps.probabilities import probabilities
 from prompt_fidelity.core.methods.space_time import SpaceTime
 from torch.nn.functional import gelu, layer_norm, linear
 

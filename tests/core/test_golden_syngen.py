@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 from golden import CHUNK, FOLDER, case_names, load, toy_maps
-from prompt_fidelity.core.losses import pixel_distributions, symmetric_kl
+from prompt_fidelity.core.control.latent import LatentOptimiser
+from prompt_fidelity.core.maps.distances import pixel_distributions, symmetric_kl
 from prompt_fidelity.core.methods.syngen import SynGen, apart, away, groups
-from prompt_fidelity.core.optimize import LatentOptimizer
-from prompt_fidelity.core.targets import Attribute, Target, Targets
+from prompt_fidelity.core.prompt.targets import Attribute, Target, Targets
 
 NAMES = case_names("syngen")
 STEPPED = [name for name in NAMES if "_loop" in name or "_batch" in name]
@@ -80,16 +80,16 @@ def test_the_loop():
     """The published step: one update, then z − 0.006·z."""
     case = load("syngen_loop")
     steps, last = case.hyper["num_intervention_steps"], 49
-    optimizer = LatentOptimizer(SynGen(), targets_of(case))
+    optimiser = LatentOptimiser(SynGen(), targets_of(case))
     z, latents = case.input("latents0"), []
     for i in range(steps):
-        assert optimizer.wants(i / last)
-        z = optimizer.step(z, i / last, 1.0, lambda leaf: toy_maps(case, leaf))
+        assert optimiser.wants(i / last)
+        z = optimiser.step(z, i / last, 1.0, lambda leaf: toy_maps(case, leaf))
         z = z - 0.1 * 0.06 * z
         latents.append(z)
-    assert not optimizer.wants(steps / last)
-    assert {entry.step_size for entry in optimizer.log} == {case.hyper["step_size"]}
-    case.check("loss_evaluations", [float(total) for entry in optimizer.log for total in entry.totals])
+    assert not optimiser.wants(steps / last)
+    assert {entry.step_size for entry in optimiser.log} == {case.hyper["step_size"]}
+    case.check("loss_evaluations", [float(total) for entry in optimiser.log for total in entry.totals])
     case.check("latents_after_step", torch.stack(latents))
     case.check_all_compared()
 
@@ -97,8 +97,8 @@ def test_the_loop():
 def test_a_batch_of_two():
     """The published step returns the last image alone; ours updates both, and the last as published."""
     case = load("syngen_batch2")
-    optimizer = LatentOptimizer(SynGen(), targets_of(case))
-    result = optimizer.step(case.input("latents0"), 0.0, 1.0, lambda leaf: toy_maps(case, leaf))
+    optimiser = LatentOptimiser(SynGen(), targets_of(case))
+    result = optimiser.step(case.input("latents0"), 0.0, 1.0, lambda leaf: toy_maps(case, leaf))
     assert len(result) == 2 and not torch.equal(result[0], case.input("latents0")[0])
     case.check("returned_latents", result[1:])
     case.check_all_compared()

@@ -40,7 +40,7 @@ def reference_order(case, result, targets):
         ours = result.losses_at(step)
         if not ours:
             before = result.latents[step - 1]
-            ours = [float(result.optimizer.method.loss(toy_maps(case, before), targets).per_image)]
+            ours = [float(result.optimiser.method.loss(toy_maps(case, before), targets).per_image)]
         refined = result.updates_at(step) > 1
         losses += [ours[0], *ours] if refined else ours
         at += [step] * (len(ours) + refined)

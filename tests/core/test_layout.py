@@ -7,7 +7,7 @@ import pytest
 from prompt_fidelity.core.errors import MethodError
 from prompt_fidelity.core.layout import Box, Layout, Placement, SolverSettings, solve
 from prompt_fidelity.core.layout.constraints import read
-from prompt_fidelity.core.targets import Relation, Target, Targets
+from prompt_fidelity.core.prompt.targets import Relation, Target, Targets
 
 SIZES = ((512, 512), (1024, 512), (512, 896), (2048, 256))
 DIRECTIONS = ("left of", "right of", "above", "below", "on")

@@ -4,7 +4,7 @@ import pytest
 import torch
 from prompt_fidelity.core.errors import MethodError
 from prompt_fidelity.core.layout.from_attention import assign, centres_of_mass, from_attention
-from prompt_fidelity.core.targets import Relation, Target, Targets
+from prompt_fidelity.core.prompt.targets import Relation, Target, Targets
 
 
 def targets_of(*names, relations=()):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from prompt_fidelity.core.errors import MethodError
 from prompt_fidelity.core.layout import from_boxes, from_masks, solve, to_boxes, to_elements
-from prompt_fidelity.core.targets import Relation, Target, Targets
+from prompt_fidelity.core.prompt.targets import Relation, Target, Targets
 
 CAR, CLOCK = Target("car", "black car", (3,)), Target("clock", "white clock", (7,))
 TARGETS = Targets("a black car and a white clock", (CAR, CLOCK), (Relation(0, "left of", 1),), (), (), 77, 77)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from prompt_fidelity.core.errors import MethodError
 from prompt_fidelity.core.layout.learned import head_nouns, load, mixture, predict
-from prompt_fidelity.core.targets import Target, Targets
+from prompt_fidelity.core.prompt.targets import Target, Targets
 from torch.nn.functional import gelu, layer_norm, linear
 
 HIDDEN, LAYERS, WIDE, LONGEST = 128, 2, 96, 40

@@ -5,7 +5,7 @@ import torch
 from prompt_fidelity.core.drawing import LINE_COLOURS
 from prompt_fidelity.core.layout import Layout, from_masks, solve
 from prompt_fidelity.core.layout.preview import preview
-from prompt_fidelity.core.targets import Relation, Target, Targets
+from prompt_fidelity.core.prompt.targets import Relation, Target, Targets
 
 NAMES = ("black car", "white clock", "very large dog with a long description")
 TARGETS = Targets(

@@ -4,12 +4,12 @@ import json
 
 import pytest
 import torch
-from prompt_fidelity.core import learned_weights as learned
 from prompt_fidelity.core.errors import MethodError
 from prompt_fidelity.core.layout import Box, Layout, Placement
-from prompt_fidelity.core.learned_weights import Epoch
 from prompt_fidelity.core.methods.space_time import SpaceTime, SpaceTimeSettings
-from prompt_fidelity.core.plot import epochs_plot
+from prompt_fidelity.core.search import learned_weights as learned
+from prompt_fidelity.core.search.learned_weights import Epoch
+from prompt_fidelity.core.show.plot import epochs_plot
 
 
 def layout(*names):

@@ -2,13 +2,13 @@ from dataclasses import fields, replace
 
 import pytest
 import torch
-from prompt_fidelity.core.attention import smooth
-from prompt_fidelity.core.competition import SHARPNESS
-from prompt_fidelity.core.losses import cosine_matrix
+from prompt_fidelity.core.maps.competition import SHARPNESS
+from prompt_fidelity.core.maps.distances import cosine_matrix
+from prompt_fidelity.core.maps.probabilities import smooth
 from prompt_fidelity.core.methods import METHODS, LatentLoss, MethodError, OutputMix, ScoreEdit
 from prompt_fidelity.core.methods.attend_and_excite import AttendAndExcite, AttendAndExciteSettings
 from prompt_fidelity.core.methods.t_sam import TSAM, TSAMSettings, cosine_terms
-from prompt_fidelity.core.targets import Target
+from prompt_fidelity.core.prompt.targets import Target
 from torch.nn.functional import cosine_similarity
 from toy import OBJECTS, PROMPT, ToyNetwork, latents, make_targets
 

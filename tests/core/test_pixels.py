@@ -3,8 +3,8 @@
 import pytest
 import torch
 from prompt_fidelity.core.layout import Box
-from prompt_fidelity.core.pixels import clip_pixels, crop
-from prompt_fidelity.core.similarity import Similarity, cosines, prompt_loss
+from prompt_fidelity.core.search.pixels import clip_pixels, crop
+from prompt_fidelity.core.search.similarity import Similarity, cosines, prompt_loss
 
 
 @pytest.mark.parametrize(

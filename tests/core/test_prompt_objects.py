@@ -184,6 +184,6 @@ def test_a_prompt_takes_less_than_20_milliseconds():
 
 def test_importing_the_core_does_not_load_the_tagger():
     load = "import sys; sys.path.insert(0, 'tests'); import conftest"
-    program = f"{load}, prompt_fidelity.core.tokens; print('HanTa' in sys.modules)"
+    program = f"{load}, prompt_fidelity.core.prompt.tokens; print('HanTa' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "False"

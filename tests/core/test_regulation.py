@@ -2,9 +2,11 @@
 
 import pytest
 import torch
-from prompt_fidelity.core import descent, regulation
-from prompt_fidelity.core.quantile import quantile_rank, sorted_neighbours
-from prompt_fidelity.core.regulation import Aim, Bumps, against_rest, descend, log_sum_of_rest
+from prompt_fidelity.core.methods.attention_regulation import descent as regulation
+from prompt_fidelity.core.methods.attention_regulation import loop
+from prompt_fidelity.core.methods.attention_regulation.bumps import Bumps
+from prompt_fidelity.core.methods.attention_regulation.descent import Aim, against_rest, descend, log_sum_of_rest
+from prompt_fidelity.core.methods.attention_regulation.quantile import quantile_rank, sorted_neighbours
 from toy import scores_of
 
 
@@ -60,7 +62,7 @@ def test_the_loop_for_the_cpu_is_that_for_any_device(monkeypatch, dtype, h, w, c
     bumps = Bumps.on(h, w, "cpu", dtype)
     start = torch.rand(count, base.shape[1], bumps.count, dtype=dtype, generator=torch.Generator().manual_seed(3))
     ours = descend(base, start, bumps, Aim(), 20, 100.0)
-    monkeypatch.setattr(descent, "run_in_numpy", descent.run_in_torch)
+    monkeypatch.setattr(loop, "run_in_numpy", loop.run_in_torch)
     other = descend(base, start, bumps, Aim(), 20, 100.0)
     tolerance = 1e-3 if dtype == torch.float32 else 1e-9
     torch.testing.assert_close(ours.losses, other.losses, rtol=tolerance, atol=tolerance)

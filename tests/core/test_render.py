@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 import torch
+from prompt_fidelity.core.control.record import Record
 from prompt_fidelity.core.drawing import font, heat_colours, shortened
 from prompt_fidelity.core.methods.attend_and_excite import AttendAndExcite
 from prompt_fidelity.core.methods.t_sam import TSAM
-from prompt_fidelity.core.plot import ticks
-from prompt_fidelity.core.record import Record
-from prompt_fidelity.core.render import loss_plot, masks, overlays, side_by_side
+from prompt_fidelity.core.show.plot import ticks
+from prompt_fidelity.core.show.render import loss_plot, masks, overlays, side_by_side
 from toy import make_targets, sample
 
 

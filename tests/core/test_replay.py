@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from prompt_fidelity.core import replay
+from prompt_fidelity.core.search import replay
 
 STEPS = 7
 

@@ -2,10 +2,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from prompt_fidelity.core.control.record import Record
 from prompt_fidelity.core.methods.attend_and_excite import AttendAndExcite, AttendAndExciteSettings
 from prompt_fidelity.core.methods.t_sam import TSAM
-from prompt_fidelity.core.record import Record
-from prompt_fidelity.core.report import headline, overall_loss, report
+from prompt_fidelity.core.show.report import headline, overall_loss, report
 from toy import sample
 
 

@@ -1,7 +1,7 @@
 import pytest
 from prompt_fidelity.core.errors import MethodError
-from prompt_fidelity.core.resolution import choose_level, map_size
-from prompt_fidelity.core.schedule import Schedule
+from prompt_fidelity.core.maps.resolution import choose_level, map_size
+from prompt_fidelity.core.methods.schedule import Schedule
 
 
 def fired(schedule, progress):

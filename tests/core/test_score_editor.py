@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from prompt_fidelity.core.editing import NO_LAYER, NOT_FINITE, ScoreEditor
+from prompt_fidelity.core.control.record import Record
+from prompt_fidelity.core.control.scores import NO_LAYER, NOT_FINITE, ScoreEditor
 from prompt_fidelity.core.methods.attention_regulation import AttentionRegulation
-from prompt_fidelity.core.plot import loss_plot
-from prompt_fidelity.core.record import Record
-from prompt_fidelity.core.report import headline, report
+from prompt_fidelity.core.show.plot import loss_plot
+from prompt_fidelity.core.show.report import headline, report
 from toy import make_targets, scores_of
 
 

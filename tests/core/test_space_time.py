@@ -2,13 +2,13 @@
 
 import pytest
 import torch
+from prompt_fidelity.core.control.outputs import NO_LAYER, OutputMixer
+from prompt_fidelity.core.control.record import Record
 from prompt_fidelity.core.layout import Box, Layout, Placement
 from prompt_fidelity.core.layout.regions import disc, regions
 from prompt_fidelity.core.methods.space_time import SpaceTime, SpaceTimeSettings, with_article
-from prompt_fidelity.core.mixing import NO_LAYER, OutputMixer
-from prompt_fidelity.core.record import Record
-from prompt_fidelity.core.report import headline, report
-from prompt_fidelity.core.targets import Target, Targets
+from prompt_fidelity.core.prompt.targets import Target, Targets
+from prompt_fidelity.core.show.report import headline, report
 
 CAT, DOG = Target("cat", "black cat", (3,)), Target("dog", "dog", (6,))
 TARGETS = Targets("a black cat and a dog", (CAT, DOG), (), (), (), 77, 77)

@@ -4,8 +4,8 @@ import random
 
 import pytest
 from prompt_fidelity.core.prompt import Scene, extract, find_words, parse_weights
-from prompt_fidelity.core.targets import Attribute, Relation, Target, Targets
-from prompt_fidelity.core.tokens import align, build_targets, readable
+from prompt_fidelity.core.prompt.targets import Attribute, Relation, Target, Targets
+from prompt_fidelity.core.prompt.tokens import align, build_targets, readable
 
 VISIBLE = [*range(33, 127), *range(161, 173), *range(174, 256)]
 HIDDEN = [byte for byte in range(256) if byte not in VISIBLE]

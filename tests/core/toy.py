@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-from prompt_fidelity.core.optimize import LatentOptimizer
-from prompt_fidelity.core.record import Record
-from prompt_fidelity.core.targets import Attribute, Target, Targets
+from prompt_fidelity.core.control.latent import LatentOptimiser
+from prompt_fidelity.core.control.record import Record
+from prompt_fidelity.core.prompt.targets import Attribute, Target, Targets
 from torch import Tensor
 
 PROMPT = "a black car and a white clock"
@@ -56,16 +56,16 @@ def sample(
     """A whole toy run with its record, as the host layer makes it."""
     targets, record, network = targets or make_targets(), record or Record(), network or ToyNetwork(h, w)
     record.begin(method, targets, strength=strength, start=start, end=end, sampler="euler", total_steps=steps)
-    optimizer = LatentOptimizer(method, targets, strength, start, end, log=record.steps)
-    record.warnings += optimizer.warnings
+    optimiser = LatentOptimiser(method, targets, strength, start, end, log=record.steps)
+    record.warnings += optimiser.warnings
     z = latents(batch, h, w)
     for i in range(steps):
-        if optimizer.wants(i / steps):
-            z = optimizer.step(z, i / steps, 1.0, network, sigma=float(steps - i))
+        if optimiser.wants(i / steps):
+            z = optimiser.step(z, i / steps, 1.0, network, sigma=float(steps - i))
         maps = network(z)
         record.maps.add(maps, targets)
-        if maps is not None and optimizer.wants(i / steps):
-            optimizer.observe_after(maps)
+        if maps is not None and optimiser.wants(i / steps):
+            optimiser.observe_after(maps)
         z = 0.98 * z
     record.end(seconds=1.5, run_seconds=4.0)
     return record

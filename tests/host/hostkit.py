@@ -7,8 +7,8 @@ import comfy.sample
 import comfy.samplers
 import torch
 from prompt_fidelity.core.methods import METHODS, LatentLoss
-from prompt_fidelity.host.install import attach
-from prompt_fidelity.host.random_models import load_random_model
+from prompt_fidelity.host.models.random_models import load_random_model
+from prompt_fidelity.host.sampling.install import attach
 from prompt_fidelity.host.text import encode_with_targets
 
 FAMILIES = ("sd1", "sd2", "sdxl")

@@ -8,10 +8,10 @@ import torch
 from hostkit import encoded, fingerprint, models, patched, sample
 from prompt_fidelity.core.errors import MethodError
 from prompt_fidelity.core.methods import METHODS
-from prompt_fidelity.core.targets import Targets
+from prompt_fidelity.core.prompt.targets import Targets
 from prompt_fidelity.host.errors import HostError
-from prompt_fidelity.host.install import attach
-from prompt_fidelity.host.rows import KEY
+from prompt_fidelity.host.networks.rows import KEY
+from prompt_fidelity.host.sampling.install import attach
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import comfy.model_sampling
 import pytest
 import torch
 from hostkit import models, noise
-from prompt_fidelity.host.coordinates import Coordinates
+from prompt_fidelity.host.sampling.coordinates import Coordinates
 
 
 class Flow(comfy.model_sampling.ModelSamplingDiscreteFlow, comfy.model_sampling.CONST):

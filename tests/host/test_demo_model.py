@@ -11,10 +11,10 @@ import pytest
 import torch
 from hostkit import models
 from prompt_fidelity.core.methods import METHODS
-from prompt_fidelity.host import demo_model
 from prompt_fidelity.host.errors import HostError
-from prompt_fidelity.host.install import attach
-from prompt_fidelity.host.mean_vae import block_mean_vae, pictures_to_latents
+from prompt_fidelity.host.models import demo_model
+from prompt_fidelity.host.models.mean_vae import block_mean_vae, pictures_to_latents
+from prompt_fidelity.host.sampling.install import attach
 from prompt_fidelity.host.text import encode_with_targets
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))

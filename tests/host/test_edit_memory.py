@@ -6,8 +6,8 @@ import pytest
 import torch
 from comfy.ldm.modules.attention import CrossAttention, attention_pytorch
 from hostkit import models, patched, sample
-from prompt_fidelity.core.editing import ScoreEditor
-from prompt_fidelity.host.unet import Site, cross_attention_sites, edited_sites
+from prompt_fidelity.core.control.scores import ScoreEditor
+from prompt_fidelity.host.networks.unet import Site, cross_attention_sites, edited_sites
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves

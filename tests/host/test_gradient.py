@@ -4,9 +4,9 @@ import pytest
 import torch
 from hostkit import FAMILIES, LATENT_METHODS, encoded, models, noise, patched, sample
 from prompt_fidelity.core.methods import METHODS
-from prompt_fidelity.host import run as run_module
-from prompt_fidelity.host.grad import differentiable
-from prompt_fidelity.host.unet import Site
+from prompt_fidelity.host.networks.unet import Site
+from prompt_fidelity.host.sampling import run as run_module
+from prompt_fidelity.host.sampling.grad import differentiable
 
 
 class Probe:
@@ -32,7 +32,7 @@ class Probe:
 
 
 def probe(monkeypatch, family: str, use, size=(1, 4, 32, 24), **options):
-    monkeypatch.setattr(run_module, "LatentOptimizer", Probe(use))
+    monkeypatch.setattr(run_module, "LatentOptimiser", Probe(use))
     sample(patched(family, **options)[0], family, size=size, steps=2)
 
 

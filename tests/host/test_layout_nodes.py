@@ -9,9 +9,9 @@ import torch
 from comfy_api.latest import io
 from hostkit import encoded, models
 from prompt_fidelity.core.errors import MethodError
-from prompt_fidelity.core.targets import Relation
+from prompt_fidelity.core.prompt.targets import Relation
 from prompt_fidelity.host.errors import HostError
-from prompt_fidelity.host.predictors import PREDICTORS
+from prompt_fidelity.host.layout.predictors import PREDICTORS
 from prompt_fidelity.nodes.layout import FidelityLayoutFromBoxes, FidelityLayoutFromMasks, FidelityPredictLayout
 
 PROMPT = "a black car to the left of a white clock"
@@ -137,7 +137,7 @@ def test_the_learned_predictor_reads_its_files(tmp_path, monkeypatch):
 
 
 def test_the_folder_is_one_of_the_hosts():
-    from prompt_fidelity.host.layout_files import register_folder
+    from prompt_fidelity.host.layout.files import register_folder
 
     register_folder()
     assert str(Path(folder_paths.models_dir) / "layout_predictors") in folder_paths.get_folder_paths(

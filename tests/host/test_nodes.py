@@ -8,7 +8,7 @@ import torch
 from hostkit import PROMPT, models
 from prompt_fidelity import comfy_entrypoint
 from prompt_fidelity.core.methods import METHODS
-from prompt_fidelity.core.report import report
+from prompt_fidelity.core.show.report import report
 from prompt_fidelity.nodes import NODES
 from prompt_fidelity.nodes.apply import FidelityApply
 from prompt_fidelity.nodes.combine import FidelityCombineMethods

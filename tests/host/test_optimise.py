@@ -9,14 +9,15 @@ import node_helpers
 import pytest
 import torch
 from hostkit import encoded, fingerprint, models, noise, sample
-from prompt_fidelity.core import learned_weights, replay
 from prompt_fidelity.core.layout import Box, Layout, Placement, solve
 from prompt_fidelity.core.methods import METHODS, SpaceTime
 from prompt_fidelity.core.methods.space_time import SpaceTimeSettings
-from prompt_fidelity.host import demo_clip, optimise
+from prompt_fidelity.core.search import learned_weights, replay
+from prompt_fidelity.host import optimise
 from prompt_fidelity.host.errors import HostError
-from prompt_fidelity.host.install import attach
+from prompt_fidelity.host.models import demo_clip
 from prompt_fidelity.host.optimise import Sampling, optimise_space_time
+from prompt_fidelity.host.sampling.install import attach
 from prompt_fidelity.host.scoring import ClipScorer
 from prompt_fidelity.nodes.optimise import FidelityOptimiseSpaceTime, FidelitySpaceTimeWeights
 from test_other_packs import small_controlnet

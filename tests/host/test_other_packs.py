@@ -8,7 +8,7 @@ import node_helpers
 import torch
 from comfy.ldm.modules.attention import optimized_attention
 from hostkit import ONE_A_STEP, encoded, models, noise, patched, sample
-from prompt_fidelity.host.random_models import TinySD1, random_weights
+from prompt_fidelity.host.models.random_models import TinySD1, random_weights
 
 import nodes as host_nodes
 

@@ -5,7 +5,7 @@ import comfy.sample
 import comfy.supported_models
 import pytest
 import torch
-from prompt_fidelity.host.random_models import FAMILIES, load_random_model
+from prompt_fidelity.host.models.random_models import FAMILIES, load_random_model
 
 PROMPT = "a red ball and a blue ring"
 

@@ -6,13 +6,13 @@ import pytest
 import torch
 from comfy.ldm.modules.attention import attention_pytorch, optimized_attention
 from hostkit import FAMILIES, ONE_A_STEP, encoded, fingerprint, models, noise, patched, sample
-from prompt_fidelity.core.editing import NO_LAYER, ScoreEditor
+from prompt_fidelity.core.control.scores import NO_LAYER, ScoreEditor
 from prompt_fidelity.core.methods.attention_regulation import AttentionRegulation
-from prompt_fidelity.core.report import headline, report
-from prompt_fidelity.host.edits import EditChain, LayerEdit
-from prompt_fidelity.host.install import attach
-from prompt_fidelity.host.samplers import SAMPLERS
-from prompt_fidelity.host.unet import Site, cross_attention_sites, edited_sites, split_heads
+from prompt_fidelity.core.show.report import headline, report
+from prompt_fidelity.host.networks.edits import EditChain, LayerEdit
+from prompt_fidelity.host.networks.unet import Site, cross_attention_sites, edited_sites, split_heads
+from prompt_fidelity.host.sampling.install import attach
+from prompt_fidelity.host.sampling.samplers import SAMPLERS
 
 import nodes as host_nodes
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 from hostkit import encoded, models
-from prompt_fidelity.core.pixels import clip_pixels
-from prompt_fidelity.core.similarity import cosines, object_prompt
-from prompt_fidelity.host import demo_clip, demo_model
+from prompt_fidelity.core.search.pixels import clip_pixels
+from prompt_fidelity.core.search.similarity import cosines, object_prompt
 from prompt_fidelity.host.errors import HostError
-from prompt_fidelity.host.grad import differentiable
+from prompt_fidelity.host.models import demo_clip, demo_model
+from prompt_fidelity.host.sampling.grad import differentiable
 from prompt_fidelity.host.scoring import ClipScorer
 from prompt_fidelity.host.text import encode_with_targets
 from prompt_fidelity.nodes.score import FidelityScore

@@ -10,11 +10,11 @@ from hostkit import FAMILIES, encoded, fingerprint, models, noise, patched, samp
 from prompt_fidelity.core.layout import Box, Layout, Placement, solve
 from prompt_fidelity.core.methods import METHODS, SpaceTime
 from prompt_fidelity.core.methods.space_time import SpaceTimeSettings
-from prompt_fidelity.core.report import report
+from prompt_fidelity.core.show.report import report
 from prompt_fidelity.host.errors import HostError
-from prompt_fidelity.host.install import attach
-from prompt_fidelity.host.mixes import cross_attentions
-from prompt_fidelity.host.samplers import SAMPLERS
+from prompt_fidelity.host.networks.mixes import cross_attentions
+from prompt_fidelity.host.sampling.install import attach
+from prompt_fidelity.host.sampling.samplers import SAMPLERS
 
 every_family = pytest.mark.parametrize("family", FAMILIES)
 every_preset = pytest.mark.parametrize("preset", SpaceTime.PRESETS)

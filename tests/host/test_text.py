@@ -6,7 +6,7 @@ from comfy.clip_model import CLIPEncoder
 from hostkit import FAMILIES, PROMPT, models
 from prompt_fidelity.core.prompt import WordNotFound
 from prompt_fidelity.host.errors import HostError
-from prompt_fidelity.host.rows import KEY
+from prompt_fidelity.host.networks.rows import KEY
 from prompt_fidelity.host.text import encode_with_targets
 
 import nodes as host_nodes

@@ -4,7 +4,7 @@ import comfy.sd1_clip
 import pytest
 import torch
 from prompt_fidelity.core.prompt import extract, find_words, parse_weights
-from prompt_fidelity.core.tokens import build_targets
+from prompt_fidelity.core.prompt.tokens import build_targets
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,91 @@
+"""When and where a run's attention scores are edited, whatever the method, and the log of it."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..maps.probabilities import wide
+from ..methods.base import EditSite, ScoreEdit
+from ..prompt.targets import Targets
+from .inside import InsideLog, InsideStep
+
+NO_LAYER = "no attention layer was seen (another node may have skipped the network), so nothing was edited"
+NOT_FINITE = "the attention scores are not finite numbers, so the edit was left out"
+
+
+@dataclass
+class EditLog(InsideLog):
+    """What one step's edits did. All tensors are small, float32 and on the CPU.
+
+    `before` and `after` [B, T] are each target's share of the attention (column t is `names[t]`): its probability, the
+    mean over the pixels, the heads and the edited `layers`, at the step's first network call.
+    """
+
+    layers: tuple[str, ...] = ()
+    before: Tensor | None = None
+    after: Tensor | None = None
+
+
+class ScoreEditor(InsideStep[EditLog]):
+    """Applies one score edit to one sampling run, and keeps every layer's memory.
+
+    `strength` scales what is added to the scores; `start`, `end` and `log` as in InsideStep.
+    """
+
+    method: ScoreEdit
+
+    def __init__(
+        self,
+        method: ScoreEdit,
+        targets: Targets,
+        strength: float = 1.0,
+        start: float = 0.0,
+        end: float = 1.0,
+        log: list[EditLog] | None = None,
+    ) -> None:
+        super().__init__(method, strength > 0 and method.applies(targets), start, end, log)
+        self.targets = targets
+        self.strength = strength
+        self._watched = method.watched(targets)
+        self._memories: dict[Hashable, dict[int, Tensor]] = {}
+        self._shares: dict[Hashable, Tensor] = {}  # (layer, part) -> [2, B, T], before and after
+
+    def _entry_of(self, step: int, progress: float, sigma: float | None) -> EditLog:
+        return EditLog(step, progress, sigma, tuple(name for name, _ in self._watched))
+
+    def _complete(self, entry: EditLog) -> None:
+        if not self._shares:
+            entry.skipped = (NO_LAYER,)
+            return
+        entry.layers = tuple(dict.fromkeys(str(layer) for layer, _ in self._shares))
+        entry.before, entry.after = torch.stack(list(self._shares.values())).mean(dim=0).cpu().unbind(0)
+        self._shares = {}
+        if not bool(torch.isfinite(entry.before).all()):
+            entry.skipped = (NOT_FINITE,)
+
+    def edit(self, scores: Tensor, layer: Hashable, size: tuple[int, int], part: Hashable = None) -> Tensor:
+        """The scores [B, heads, pixels, tokens] of `layer` as the method wants them; (h, w) is the map's size.
+
+        `part` tells apart rows that one network call holds more than once (a prompt in two areas).
+        """
+        memory = self._memories.setdefault((layer, part), {})
+        site = EditSite(layer, self._entry.index, self._entry.progress, size, memory)
+        return self.method.edit(scores, self.targets, site, self.strength)
+
+    def settle(self, probs: Tensor, plain: Tensor) -> Tensor:
+        """What the method makes of the probabilities after the softmax; `plain` are those without any edit."""
+        return self.method.settle(probs, plain, self.targets)
+
+    def observe(self, plain: Tensor, final: Tensor, layer: Hashable, part: Hashable = None) -> None:
+        """Note the shares [B, heads, pixels, tokens] that an edited layer began with and ended with."""
+        if (layer, part) in self._shares:
+            return
+        shares = [
+            torch.stack([wide(probs[..., positions]).sum(-1).mean((1, 2)) for _, positions in self._watched], dim=1)
+            for probs in (plain, final)
+        ]
+        self._shares[layer, part] = torch.stack(shares)

@@ -1,0 +1,210 @@
+"""Words -> positions on the text encoder's token axis.
+
+The tokenizer's pieces are matched with the clean text letter by letter, as bytes, so that it doesn't matter how it cuts
+words, changes case or normalises characters.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from . import Scene, parse_weights
+from .scene import Span
+from .syntax import find_embeddings
+from .targets import Attribute, Relation, Target, Targets
+
+Token = tuple[str | None, float, int]  # vocabulary piece (None: an embedding's vector), weight, word id (0: no word)
+
+_END_OF_WORD = "</w>"  # CLIP
+_START_OF_WORD = "▁"  # sentencepiece
+_RAW_BYTE = re.compile("<0x[0-9A-F]{2}>")  # sentencepiece's way to write what it can't spell
+_LOOK_AHEAD = 400  # bytes searched for the next match where text and pieces differ
+_ANCHOR = 6  # bytes that must agree there
+_STEP = 8  # bytes that may be passed over to match a piece of one or two bytes
+
+
+def align(
+    clean_text: str,
+    pieces: Sequence[str | None],
+    word_ids: Sequence[int] | None = None,
+    embeddings: Sequence[Span] | None = None,
+) -> list[Span | None]:
+    """The characters [start, end) of `clean_text` that each content token spells; None if there are none.
+
+    `pieces` are vocabulary strings (CLIP's "cat</w>", GPT-2's "Ġcat", sentencepiece's "▁cat"), None for a vector of an
+    embedding: it gets the span of its `embedding:name` word. `word_ids` tell two neighbouring embeddings apart.
+    `embeddings` are the spans of those words (default: found in the text). Text that the tokenizer dropped and pieces
+    that are not in the text are passed over. Never raises.
+    """
+    embeddings = find_embeddings(clean_text) if embeddings is None else list(embeddings)
+    letters, places = _text_bytes(clean_text)
+    spans: list[Span | None] = []
+    at = 0  # next byte of the text
+    previous: tuple[Span | None, int | None] = (None, None)
+    all_spelled = _piece_bytes(pieces)
+    for index, spelled in enumerate(all_spelled):
+        if spelled is None:
+            word = word_ids[index] if word_ids is not None else None
+            if index == 0 or pieces[index - 1] is not None or word != previous[1]:
+                here = places[at][0] if at < len(places) else len(clean_text)
+                previous = (next((span for span in embeddings if span[0] >= here), None), word)
+            spans.append(previous[0])
+            if previous[0] is not None:
+                while at < len(places) and places[at][0] < previous[0][1]:
+                    at += 1
+            continue
+        if not spelled:
+            spans.append(None)
+            continue
+        if letters[at : at + len(spelled)] != spelled:
+            found = _resume(letters, at, spelled, _until_vector(all_spelled[index : index + _ANCHOR]))
+            if found is None:
+                spans.append(None)
+                continue
+            at = found
+        end = min(at + len(spelled), len(places))
+        spans.append((places[at][0], places[end - 1][1]))
+        at = end
+    return spans
+
+
+def _resume(letters: bytes, at: int, spelled: bytes, rest: bytes) -> int | None:
+    """Where the piece stands from byte `at` on, judged by it and what follows it; None if the text hasn't got it."""
+    for anchor in (rest[: max(_ANCHOR, len(spelled))], spelled):
+        found = letters.find(anchor, at, at + _LOOK_AHEAD)
+        if found >= 0 and (len(anchor) >= 3 or found - at <= _STEP):
+            return found
+    return None
+
+
+def _until_vector(spelled: Sequence[bytes | None]) -> bytes:
+    """The bytes of a few pieces, up to the next embedding."""
+    return b"".join(spelled[: spelled.index(None)] if None in spelled else spelled)
+
+
+def _text_bytes(text: str) -> tuple[bytes, list[Span]]:
+    """The letters of the text as the tokenizers see them, without spaces, and the characters each byte comes from."""
+    letters, places = bytearray(), []
+    start = 0
+    while start < len(text):
+        end = start + 1
+        # A letter and its combining marks may be one character to the tokenizer (NFC).
+        while end < len(text) and (unicodedata.combining(text[end]) or "\u1160" <= text[end] <= "\u11ff"):
+            end += 1
+        encoded = _normal(text[start:end]).encode("utf-8", "replace")
+        letters += encoded
+        places += [(start, end)] * len(encoded)
+        start = end
+    return bytes(letters), places
+
+
+def _normal(characters: str) -> str:
+    """Lower case, NFC, no spaces or control characters; one form of sigma (its lower case depends on its place)."""
+    characters = unicodedata.normalize("NFC", characters).lower().replace("ς", "σ")
+    return "".join(
+        c for c in characters if not c.isspace() and unicodedata.category(c) not in ("Cc", "Cf", "Cs") or c == "\u200d"
+    )
+
+
+def _piece_bytes(pieces: Sequence[str | None]) -> list[bytes | None]:
+    """The bytes that each piece stands for, normalised as the text is."""
+    of_byte = _byte_of_character()
+    is_sentencepiece = any(piece is not None and _START_OF_WORD in piece for piece in pieces)
+    result: list[bytes | None] = []
+    for piece in pieces:
+        if piece is None:
+            result.append(None)
+            continue
+        piece = piece.removesuffix(_END_OF_WORD)
+        if is_sentencepiece or any(character not in of_byte for character in piece):
+            if _RAW_BYTE.fullmatch(piece):
+                result.append(bytes([int(piece[3:5], 16)]))
+            else:
+                result.append(_normal(piece.replace(_START_OF_WORD, "")).encode("utf-8", "replace"))
+        else:
+            raw = bytes(of_byte[character] for character in piece)
+            try:
+                result.append(_normal(raw.decode("utf-8")).encode("utf-8"))
+            except UnicodeDecodeError:
+                result.append(raw)  # part of a character, such as a half of an emoji
+    return result
+
+
+@cache
+def _byte_of_character() -> dict[str, int]:
+    """Byte-level BPE writes every byte as a visible character: itself if printable Latin-1, else one from U+0100 on."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(0x100) if byte not in printable]
+    return {**{chr(byte): byte for byte in printable}, **{chr(0x100 + i): byte for i, byte in enumerate(others)}}
+
+
+def readable(piece: str | None, text: str) -> str:
+    """What the artist reads for a token: the piece's letters, or `text` if it is part of a character."""
+    if piece is None:
+        return text
+    spelled = _piece_bytes([piece])[0]
+    try:
+        return spelled.decode("utf-8")
+    except UnicodeDecodeError:
+        return text
+
+
+@dataclass(frozen=True)
+class _Content:
+    """A content token: its position on the whole axis and what it spells."""
+
+    position: int
+    span: Span | None
+    piece: str
+
+
+def build_targets(prompt_text: str, scene: Scene, tokens: Sequence[Sequence[Token]]) -> Targets:
+    """Puts a scene on the token axis.
+
+    `prompt_text` is the prompt as typed, `scene` what was found in its clean text, `tokens` the host's chunks with
+    vocabulary strings for ids: (piece or None, weight, word id), word id 0 for start, end and padding. An object whose
+    name has no token (cut off by the encoder) is left out, with its relations.
+    """
+    flat = [token for chunk in tokens for token in chunk]
+    content = [i for i, (_, _, word) in enumerate(flat) if word != 0]
+    prompt = parse_weights(prompt_text)
+    embeddings = prompt.embeddings if prompt.text == scene.text else None
+    spans = align(scene.text, [flat[i][0] for i in content], [flat[i][2] for i in content], embeddings)
+    placed = [
+        _Content(i, span, readable(flat[i][0], scene.text[slice(*span)] if span else ""))
+        for i, span in zip(content, spans, strict=True)
+    ]
+
+    objects: list[Target] = []
+    index_of: dict[int, int] = {}
+    for index, thing in enumerate(scene.objects):
+        positions = _positions(placed, thing.spans)
+        if positions:
+            index_of[index] = len(objects)
+            attributes = [Attribute(a.text, _positions(placed, a.spans)) for a in thing.attributes]
+            objects.append(Target(thing.name, thing.phrase, positions, tuple(a for a in attributes if a.positions)))
+    relations = [
+        Relation(index_of[r.subject], r.predicate, index_of[r.object])
+        for r in scene.relations
+        if r.subject in index_of and r.object in index_of
+    ]
+    return Targets(
+        prompt=prompt_text,
+        objects=tuple(objects),
+        relations=tuple(relations),
+        content=tuple(token.position for token in placed),
+        pieces=tuple(token.piece for token in placed),
+        length=len(flat),
+        chunk=len(tokens[0]) if tokens else 0,
+    )
+
+
+def _positions(content: Sequence[_Content], spans: Sequence[Span]) -> tuple[int, ...]:
+    """Positions of the tokens that spell any character of `spans`."""
+    return tuple(
+        t.position for t in content if t.span and any(t.span[0] < end and start < t.span[1] for start, end in spans)
+    )

@@ -1,0 +1,232 @@
+"""What was applied and what it did, in the artist's words."""
+
+from __future__ import annotations
+
+from ..control.record import Record
+
+# Below this relative change of the loss, the picture will hardly differ from the plain one.
+_HARDLY = 0.03
+# The same for the change of a target's share of the attention.
+_HARDLY_SHARE = 0.005
+_NOTHING = {"latent_loss": "no update", "score_edit": "no edit", "output_mix": "not mixed"}
+# So many images get a column of their own; of larger batches the mean is shown.
+_MOST_COLUMNS = 4
+
+
+def report(record: Record) -> str:
+    """A readable account of the run: method and settings, where it was active, each target's loss, time, warnings."""
+    if record.method is None:
+        return "Nothing has been recorded yet. Connect the MODEL of Apply Attention Control to a sampler and run it."
+    sections = [_heading(record), _activity(record), _losses(record), _shares(record), _notes(record)]
+    return "\n\n".join("\n".join(lines) for lines in sections if lines)
+
+
+def headline(record: Record) -> str:
+    """The run in one line, for a node's face or a table: "T-SAM: 25 updates, loss 0.41 → 0.22"."""
+    if record.method is None:
+        return "nothing recorded yet"
+    if record.mixes:
+        return f"{record.method.title}: mixed in {_count(len(record.mixes), 'step')}"
+    edited = record.edited()
+    if edited:
+        before, after = (f"{float(shares.mean()):.1%}" for shares in (edited[0].before, edited[-1].after))
+        return f"{record.method.title}: {_count(len(edited), 'step')} edited, share of a target {before} → {after}"
+    if not record.measured():
+        return f"{record.method.title}: {_NOTHING[record.method.kind]}"
+    before, after = overall_loss(record)
+    return f"{record.method.title}: {_count(record.updates, 'update')}, loss {_number(before)} → {_number(after)}"
+
+
+def overall_loss(record: Record) -> tuple[float, float]:
+    """Mean over the images of the loss at the run's first evaluation and at its last."""
+    measured = record.measured()
+    return float(measured[0].totals[0].mean()), float(measured[-1].outcome[1].mean())
+
+
+def _heading(record: Record) -> list[str]:
+    method = record.method
+    lines = [f"{method.title}, preset {method.preset} (arXiv {method.paper}), strength {record.strength:g}"]
+    if record.reason:
+        lines.append(f"Chosen by auto: {record.reason}")
+    if record.targets.prompt:
+        lines.append(f'Prompt: "{record.targets.prompt}"')
+    names = [target.phrase for target in record.targets.objects]
+    lines.append(f"Targets: {', '.join(names) if names else 'none'}")
+    lines.append(f"Settings: {method.settings_text()}")
+    return lines
+
+
+def _activity(record: Record) -> list[str]:
+    if not record.finished:
+        return ["The run is not over yet, or it ended before it was recorded."]
+    lines = []
+    if record.interrupted:
+        lines.append("The run was interrupted; this is what was done until then.")
+    start, end = record.window
+    of_all = f" of {record.total_steps}" if record.total_steps is not None else ""
+    if record.steps:
+        lines.append(
+            f"Active in {len(record.steps)}{of_all} steps, between {start:.0%} and {end:.0%} of the run: "
+            f"{_count(record.updates, 'update')}, {_count(record.evaluations, 'extra network call')}."
+        )
+    if record.mixes:
+        lines.append(
+            f"Mixed in {len(record.mixes)}{of_all} steps, between {start:.0%} and {end:.0%} of the run, "
+            f"in {_count(max(entry.layers for entry in record.mixes), 'layer')}."
+        )
+        first, last = record.mixes[0], record.mixes[-1]
+        weights = zip(first.names, first.weights, last.weights, strict=True)
+        lines += [f"  {name}: weight {_change(before, after)}" for name, before, after in weights]
+    if record.edits:
+        lines.append(
+            f"Edited in {len(record.edited())}{of_all} steps, between {start:.0%} and {end:.0%} of the run, "
+            "without further network calls."
+        )
+    refined = [entry for entry in record.steps if entry.refined]
+    if refined:
+        each = ", ".join(f"{int(entry.updates.max())} updates at {entry.progress:.0%}" for entry in refined)
+        lines.append(f"Refined {_count(len(refined), 'time')}: {each}.")
+    moved = [float(entry.moved.mean()) for entry in record.steps if entry.moved is not None]
+    if moved:
+        lines.append(
+            f"The latent was moved by {sum(moved) / len(moved):.1%} of its size a step, at most by {max(moved):.1%}."
+        )
+    whole = f" of {record.run_seconds:.1f} s" if record.run_seconds else ""
+    sampler = f" (sampler {record.sampler})" if record.sampler else ""
+    if record.method.kind != "latent_loss":
+        lines.append(f"Time of the whole run: {record.run_seconds or 0:.1f} s{sampler}.")
+    else:
+        lines.append(f"Time spent on the updates: {record.seconds:.1f} s{whole}{sampler}.")
+    return lines
+
+
+def _losses(record: Record) -> list[str]:
+    measured = record.measured()
+    if not measured:
+        return []
+    first, final = measured[0], measured[-1]
+    before, total_before = first.first, first.totals[0]  # [B, T], [B]
+    after, total_after = final.outcome
+    images = before.shape[0]
+    if images > _MOST_COLUMNS:
+        columns = [f"mean of {images} images"]
+        before, after = before.mean(0, keepdim=True), after.mean(0, keepdim=True)
+        total_before, total_after = total_before.mean(0, keepdim=True), total_after.mean(0, keepdim=True)
+    else:
+        columns = [f"image {i + 1}" for i in range(images)] if images > 1 else [""]
+    rows = [["", *columns]] if images > 1 else []
+    for t, name in enumerate(final.names):
+        rows.append([name, *(_change(b[t], a[t]) for b, a in zip(before, after, strict=True))])
+    rows.append(["all together", *(_change(b, a) for b, a in zip(total_before, total_after, strict=True))])
+    return ["Loss when the method began → when it ended (lower is better):", *_table(rows)]
+
+
+def _shares(record: Record) -> list[str]:
+    """Each edited step: its layers, and what share of the attention every target had and got."""
+    edited = record.edited()
+    if not edited:
+        return []
+    images = edited[0].before.shape[0]
+    mean = f", mean of {images} images" if images > 1 else ""
+    layers = list(dict.fromkeys(entry.layers for entry in edited))
+    rows = [["step", *edited[0].names]]
+    for entry in edited:
+        moved = zip(entry.before.mean(0).tolist(), entry.after.mean(0).tolist(), strict=True)
+        step = f"{entry.index + 1} ({entry.progress:.0%})" + (
+            f" [{layers.index(entry.layers) + 1}]" if len(layers) > 1 else ""
+        )
+        rows.append([step, *(f"{before:.1%} → {after:.1%}" for before, after in moved)])
+    if len(layers) == 1:
+        named = [f"Edited layers, in every step: {', '.join(layers[0])}."]
+    else:
+        named = [f"Edited layers [{i}]: {', '.join(group)}." for i, group in enumerate(layers, start=1)]
+    return [*named, f"Each target's share of the attention, before → after the edit{mean}:", *_table(rows)]
+
+
+def _notes(record: Record) -> list[str]:
+    notes = list(record.warnings)
+    for entry in (*record.steps, *record.edits, *record.mixes):
+        notes += [f"At {entry.progress:.0%} of the run: {reason}." for reason in entry.skipped]
+    if any(not entry.unconditional for entry in record.mixes):
+        notes.append(
+            "The negative prompt was not run together with the positive one (guidance 1, or little memory), so the "
+            "attention to "
+            "the whole prompt was taken off in its place."
+        )
+    if record.finished:
+        notes += _judgement(record)
+    notes = list(dict.fromkeys(notes))
+    return ["Please note:", *(f"- {note}" for note in notes)] if notes else []
+
+
+def _judgement(record: Record) -> list[str]:
+    """What the artist should do if the method had little or nothing to do."""
+    if record.strength <= 0:
+        return ["The strength is 0, so the picture is the plain one."]
+    if not record.method.applies(record.targets):
+        return []  # the method's own warning says why
+    if not record.acted:
+        if record.interrupted:
+            return []
+        start, end = record.window
+        if start >= end:
+            return [
+                "The start and end set on the Apply node leave nothing of the method's own window "
+                f"({_span(*record.method.window)}), so nothing was changed. Let them overlap it."
+            ]
+        return [
+            f"The method's window ({start:.0%} to {end:.0%}) holds none of this run's steps, so nothing was changed. "
+            "Widen start and end; with a denoise below 1 the sampling begins late, so end must be later."
+        ]
+    if record.method.kind == "output_mix":
+        return []
+    if record.method.kind == "score_edit":
+        return _judgement_of_edits(record)
+    if not record.measured():
+        return ["No loss could be computed in any step, so the picture is the plain one."]
+    before, after = overall_loss(record)
+    if record.updates == 0:
+        return ["The loss was already as low as it can be, so the latent was not moved."] if before == 0 else []
+    if record.updates > 1 and abs(before - after) < _HARDLY * max(abs(before), 1e-12):
+        return [
+            "The loss hardly changed, so the picture will look much like the plain one. "
+            "Raise the strength or the method's step size."
+        ]
+    return []
+
+
+def _judgement_of_edits(record: Record) -> list[str]:
+    edited = record.edited()
+    if not edited:
+        return ["No layer could be edited in any step, so the picture is the plain one."]
+    gained = [float((entry.after - entry.before).abs().max()) for entry in edited]
+    if max(gained) < _HARDLY_SHARE:
+        return [
+            "The targets' shares of the attention hardly changed, so the picture will look much like the plain one. "
+            "Raise the strength or the method's share."
+        ]
+    return []
+
+
+def _span(start: float, end: float) -> str:
+    return f"{start:.0%} to {end:.0%}"
+
+
+def _table(rows: list[list[str]]) -> list[str]:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return [
+        "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
+
+
+def _change(before, after) -> str:
+    return f"{_number(float(before))} → {_number(float(after))}"
+
+
+def _number(value: float) -> str:
+    """Three significant places: 12.3, 0.412, 0.004."""
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

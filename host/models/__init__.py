@@ -1,0 +1,1 @@
+"""The small models that the pack brings or makes, through the host's own classes. No attention control."""

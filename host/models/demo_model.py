@@ -1,0 +1,117 @@
+"""TinyShapes, the pack's small text-to-image model of coloured shapes, loaded through the host's own classes.
+
+Stable Diffusion 1.x's architecture in 10 MB: the host's UNet, CLIP tokenizer and text encoder, and a VAE that needs no
+training. It draws 128 x 128 pictures of one to three objects ("a red ball and a blue ring") in about a second on a CPU,
+and fails the way its large relatives do. benchmarks/tinyshapes/ trained it; assets/tinyshapes.json says how.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+
+import comfy.model_patcher
+import comfy.sd
+import comfy.sd1_clip
+import comfy.supported_models
+import comfy.utils
+import torch
+from torch import Tensor
+
+from ..errors import HostError
+from .assemble import assemble_clip, assemble_model
+from .mean_vae import block_mean_vae
+
+ASSETS = Path(__file__).resolve().parent.parent.parent / "assets"
+WEIGHTS = ASSETS / "tinyshapes.safetensors"
+CARD = ASSETS / "tinyshapes.json"
+
+TOKENS = 16  # token positions: with 77, padding would take three quarters of all cross-attention
+
+# 16 x 16 latents; attention at 16 x 16 and 8 x 8.
+UNET_CONFIG = {
+    "image_size": 32,
+    "in_channels": 4,
+    "out_channels": 4,
+    "model_channels": 64,
+    "channel_mult": [1, 2],
+    "num_res_blocks": [1, 1],
+    "transformer_depth": [1, 1],
+    "transformer_depth_output": [1, 1, 1, 1],
+    "transformer_depth_middle": 1,
+    "num_heads": 4,
+    "num_head_channels": -1,
+    "context_dim": 128,
+    "use_spatial_transformer": True,
+    "use_linear_in_transformer": False,
+    "adm_in_channels": None,
+    "use_temporal_attention": False,
+    "legacy": False,
+}
+
+CLIP_CONFIG = {
+    "hidden_size": 128,
+    "intermediate_size": 512,
+    "num_attention_heads": 4,
+    "num_hidden_layers": 3,
+    "hidden_act": "quick_gelu",
+    "max_position_embeddings": TOKENS,
+    "eos_token_id": 49407,
+}
+
+UNET_PREFIX = "model.diffusion_model."
+TEXT_PREFIX = "cond_stage_model."
+TOKEN_TABLE = "transformer.text_model.embeddings.token_embedding.weight"
+TOKEN_ROWS = TEXT_PREFIX + "transformer.text_model.embeddings.token_embedding.rows"  # only the rows captions use ...
+TOKEN_IDS = TEXT_PREFIX + "transformer.text_model.embeddings.token_embedding.ids"  # ... and which tokens they are
+VOCABULARY_SIZE = 49408
+
+
+class TinyShapes(comfy.supported_models.SD15):
+    unet_config = UNET_CONFIG
+    unet_extra_config: dict = {}
+
+
+def is_demo_model(patcher) -> bool:
+    """Whether a host's ModelPatcher holds TinyShapes."""
+    return isinstance(patcher.model.model_config, TinyShapes)
+
+
+@cache
+def demo_card() -> dict:
+    """The model's card (assets/tinyshapes.json): vocabulary, sampling settings, recipe, metrics."""
+    return json.loads(CARD.read_text())
+
+
+def _text_weights(stored: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The text encoder's weights as the host names them, the token table filled up: words never
+    trained on say nothing.
+    """
+    weights = {
+        "clip_l." + name.removeprefix(TEXT_PREFIX): value.float()
+        for name, value in stored.items()
+        if name.startswith(TEXT_PREFIX) and name not in (TOKEN_ROWS, TOKEN_IDS)
+    }
+    width = CLIP_CONFIG["hidden_size"]
+    table = torch.zeros(VOCABULARY_SIZE, width)
+    table[stored[TOKEN_IDS].long()] = stored[TOKEN_ROWS].float()
+    weights["clip_l." + TOKEN_TABLE] = table
+    weights["clip_l.transformer.text_projection.weight"] = torch.eye(width)
+    return weights
+
+
+def load_demo_model(weights: Path = WEIGHTS) -> tuple[comfy.model_patcher.ModelPatcher, comfy.sd.CLIP, comfy.sd.VAE]:
+    """TinyShapes' diffusion model, text encoder and VAE. Raises HostError if the weights file is missing."""
+    if not weights.is_file():
+        raise HostError(
+            f"The demo model's weights are missing: {weights}. Install the pack again, or train them with "
+            f"benchmarks/tinyshapes/train.py."
+        )
+    stored = comfy.utils.load_torch_file(str(weights), safe_load=True)
+    unet = {name.removeprefix(UNET_PREFIX): value for name, value in stored.items() if name.startswith(UNET_PREFIX)}
+    patcher = assemble_model(TinyShapes(UNET_CONFIG), unet)
+    clip = assemble_clip(
+        comfy.sd1_clip.SD1Tokenizer, comfy.sd1_clip.SD1ClipModel, {"clip_l": CLIP_CONFIG}, _text_weights(stored), TOKENS
+    )
+    return patcher, clip, block_mean_vae()

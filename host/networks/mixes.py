@@ -1,0 +1,125 @@
+"""Mixes attention outputs inside the host's U-Net: each object's own prompt is attended to in the object's region.
+
+Both ends of a cross-attention are the host's list hooks, which other packs and other Apply nodes share: one hook sees
+the hidden states that go in, the other changes what has come out. What happens between them, the host's kernel, another
+pack's, or a replacement of the whole layer, stays as it is. The local prompts' keys and values are computed once per
+layer and run; only pixels that some region covers are attended for.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from comfy.ldm.modules.attention import (
+    BasicTransformerBlock,
+    SpatialTransformer,
+    attention_pytorch,
+    optimized_attention,
+)
+
+from ...core.control.outputs import OutputMixer
+from .rows import Rows
+from .unet import Site
+
+
+class LayerMixes:
+    """One Apply node's mixing in one run. `local` holds the encoded prompt [1, tokens, C] of each placed object.
+
+    `learning`: the mixture's own weights are being optimised, so that gradient passes are mixed too.
+    """
+
+    def __init__(
+        self,
+        mixer: OutputMixer,
+        rows: Rows,
+        local: Sequence[torch.Tensor],
+        diffusion_model: torch.nn.Module,
+        learning: bool = False,
+    ):
+        self.mixer = mixer
+        self.rows = rows
+        self.local = local
+        self.learning = learning
+        self.layers = cross_attentions(diffusion_model)
+        self._entered: tuple[dict, torch.Tensor] | None = None
+        self._keys: dict[Site, list[tuple[torch.Tensor, torch.Tensor]]] = {}
+
+    def install(self, model_options: dict) -> None:
+        """Into the run's own copy of the options."""
+        patches = model_options.setdefault("transformer_options", {}).setdefault("patches", {})
+        patches["attn2_patch"] = [*patches.get("attn2_patch", []), self._enter]
+        patches["attn2_output_patch"] = [*patches.get("attn2_output_patch", []), self._leave]
+
+    def _enter(self, n, context, value, extra_options: dict):
+        """The host's attn2 patch: keeps the hidden states [rows, pixels, C] until the layer is through; changes
+        nothing.
+        """
+        # A gradient pass of another method asks what the model itself attends to.
+        mixed = self.mixer.active and (self.learning or not n.requires_grad)
+        self._entered = (extra_options, n) if mixed else None
+        return n, context, value
+
+    def _leave(self, out: torch.Tensor, extra_options: dict) -> torch.Tensor:
+        """The host's attn2 output patch: the layer's output [rows, pixels, C] with the controlled rows mixed."""
+        entered, self._entered = self._entered, None
+        if entered is None or entered[0] is not extra_options:
+            return out
+        h, w = extra_options["activations_shape"][-2:]
+        site, chunks = Site.of(extra_options), self.rows.chunks(extra_options)
+        if site not in self.layers or not chunks or out.shape[1] != h * w:
+            return out
+        covered = self.mixer.covered(h, w, out.device)
+        rows = _rows(out, extra_options)
+        hidden = _rows(entered[1], extra_options)
+        negative = next((i for i, kind in enumerate(extra_options["cond_or_uncond"]) if kind == 1), None)
+        unconditional = None if negative is None else rows[negative][:, covered]
+        mixed = list(rows)
+        for chunk in chunks:
+            local = self._local(site, hidden[chunk][:, covered])
+            mixed[chunk] = rows[chunk].clone()
+            mixed[chunk][:, covered] = self.mixer.mix(rows[chunk][:, covered], local, site, (h, w), unconditional)
+        return torch.cat(mixed)
+
+    def _local(self, site: Site, hidden: torch.Tensor) -> torch.Tensor:
+        """The layer's output for each local prompt: hidden states [B, pixels, C] → [objects, B, pixels, C]."""
+        layer = self.layers[site]
+        if site not in self._keys:
+            contexts = [context.to(hidden.device, hidden.dtype) for context in self.local]
+            self._keys[site] = [(layer.to_k(context), layer.to_v(context)) for context in contexts]
+        q, batch = layer.to_q(hidden), hidden.shape[0]
+        # The artist's kernel (sage, flash, sub-quadratic) may have no backward pass: PyTorch's own has.
+        attend = attention_pytorch if self.learning else optimized_attention
+        return torch.stack(
+            [
+                layer.to_out(
+                    attend(
+                        q,
+                        k.expand(batch, -1, -1),
+                        v.expand(batch, -1, -1),
+                        layer.heads,
+                        attn_precision=layer.attn_precision,
+                    )
+                )
+                for k, v in self._keys[site]
+            ]
+        )
+
+
+def _rows(tensor: torch.Tensor, options: dict) -> tuple[torch.Tensor, ...]:
+    """The chunks of a call's rows, one for each conditioning in it."""
+    return tensor.chunk(len(options["uuids"]))
+
+
+def cross_attentions(diffusion_model: torch.nn.Module) -> dict[Site, torch.nn.Module]:
+    """Every cross-attention of the U-Net, the middle block's too, by its place."""
+    stages = [("input", i, stage) for i, stage in enumerate(diffusion_model.input_blocks)]
+    stages += [("middle", 0, diffusion_model.middle_block)]
+    stages += [("output", i, stage) for i, stage in enumerate(diffusion_model.output_blocks)]
+    return {
+        Site(block, number, index): part.attn2
+        for block, number, stage in stages
+        if stage is not None
+        for layer in stage
+        if isinstance(layer, SpatialTransformer)
+        for index, part in enumerate(layer.transformer_blocks)
+        if isinstance(part, BasicTransformerBlock) and part.attn2 is not None
+    }

@@ -1,0 +1,181 @@
+"""Attaches a method to a clone of the host's model: nothing global, nothing that other clones would notice."""
+
+import time
+from dataclasses import replace
+
+import comfy.model_management
+import comfy.patcher_extension
+
+from ...core.control.record import Record
+from ...core.layout import Layout
+from ...core.methods.base import DEMO_PRESET, Method, OutputMix, Situation
+from ...core.prompt.targets import Targets
+from ..errors import HostError
+from ..models.demo_model import is_demo_model
+from ..networks.rows import controlled
+from ..networks.unet import cross_attention_sites
+from .plan import Plan
+from .run import KEY, Run
+from .samplers import facts_of, name_of
+from .steps import with_solver_model
+
+# What one conditional row keeps for backward is about four times what the host reckons for a plain pass of that row
+# (benchmarks/cost.py measures the bytes), and the host reckons with two rows.
+_GRADIENT_ROWS = 3
+
+
+def attach(
+    model,
+    method: Method,
+    targets: Targets,
+    *,
+    strength: float = 1.0,
+    start: float = 0.0,
+    end: float = 1.0,
+    node_id: str | None = None,
+    layout: Layout | None = None,
+):
+    """A clone of `model` (the host's ModelPatcher) that applies `method` while it samples, and the Record of its runs.
+
+    `start` and `end` are the host's percent of the noise schedule; they narrow the method's own window. With strength 0
+    or without objects the picture is bit-identical to the plain model's and only the maps are recorded. `layout` is for
+    methods that work in regions; without one they take the solver's. Raises HostError for a model that the method
+    cannot work with, core MethodError for targets it cannot.
+    """
+    if start >= end:
+        raise HostError(
+            f"start_percent ({start:g}) must be smaller than end_percent ({end:g}); otherwise there is no step to act "
+            f"on."
+        )
+    cross_attention_sites(model.model.diffusion_model)
+    demo = is_demo_model(model)
+    method, reason = method.resolve(targets, Situation(can_be_differentiated(model), layout is not None, demo))
+    plan = Plan(
+        method, targets, strength, start, end, Record(), node_id, reason, layout, hints=_presets_for(demo, method)
+    )
+    if plan.mix is not None:
+        plan = replace(plan, local=local_prompts(plan.mix.method, targets, layout))
+    plan.begin()
+    patched = resident_clone(model) if plan.moves else model.clone()
+    patched.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, KEY, _OuterSample(plan))
+    if plan.moves:
+        patched.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.PREPARE_SAMPLING, KEY, _prepare_sampling)
+    return patched, plan.record
+
+
+def _presets_for(demo: bool, method: Method) -> tuple[str, ...]:
+    """What to say where a method's preset is not made for the model."""
+    hints = []
+    for part in (part.method for part in method.parts if DEMO_PRESET in part.method.PRESETS):
+        if demo and part.preset not in (DEMO_PRESET, "custom"):
+            hints.append(
+                f"The preset {part.preset} of {part.title} is made for Stable Diffusion. For the demo model, choose "
+                f'the preset "{DEMO_PRESET}".'
+            )
+        elif not demo and part.preset == DEMO_PRESET:
+            first = next(iter(part.PRESETS))
+            hints.append(
+                f"The preset {DEMO_PRESET} of {part.title} is made for the pack's demo model. For this model, choose "
+                f'the preset "{first}".'
+            )
+    return tuple(hints)
+
+
+def local_prompts(method: OutputMix, targets: Targets, layout: Layout | None) -> tuple:
+    """The encoded prompt of every placed object (without a layout, of every object), encoded here once for all runs."""
+    if layout is not None:
+        layout.check(targets)
+        method.check_layout(layout)
+    if targets.encode is None:
+        raise HostError("These targets have no text encoder with them. Connect the targets output of Extract Targets.")
+    placed = (
+        [placement.name for placement in layout.placements]
+        if layout is not None
+        else [target.phrase for target in targets.objects]
+    )
+    return tuple(targets.encode([method.local_prompt(phrase) for phrase in placed]))
+
+
+def can_be_differentiated(model) -> bool:
+    """Whether the weights can lie on the device as a whole, where the gradients need them."""
+    if model.is_dynamic() and model.cached_patcher_init is None:
+        return False
+    device = model.load_device
+    return device.type == "cpu" or model.model_size() < comfy.model_management.get_total_memory(device)
+
+
+def resident_clone(model):
+    """A clone whose weights stay on the device during a run: autograd must find them where it left them.
+
+    The host's dynamic loader streams weights through shared buffers. It can make a clone that does not, from the file.
+    """
+    if not model.is_dynamic():
+        return model.clone()
+    if model.cached_patcher_init is None:
+        raise HostError(
+            "This model streams its weights and was not loaded by one of ComfyUI's own loaders, so it cannot be loaded "
+            "as a whole for the gradients. "
+            "Load it with Load Checkpoint or Load Diffusion Model, or start ComfyUI with --disable-dynamic-vram."
+        )
+    return model.clone(disable_dynamic=True)
+
+
+def _prepare_sampling(executor, model, noise_shape, conds, *args, **kwargs):
+    """The host's PREPARE_SAMPLING wrapper: the whole model on the device, and room for what is kept for backward."""
+    kwargs["force_full_load"] = True
+    return executor(model, [noise_shape[0] * _GRADIENT_ROWS, *noise_shape[1:]], conds, *args, **kwargs)
+
+
+class _OuterSample:
+    """The host's OUTER_SAMPLE wrapper: makes a Run, lets the host sample with it, and closes the record whatever
+    happens.
+    """
+
+    def __init__(self, plan: Plan):
+        self.plan = plan
+
+    def __call__(self, executor, noise, latent_image, sampler, sigmas, *args, **kwargs):
+        guider, record = executor.class_obj, self.plan.record
+        self._check(guider, sampler)
+        self.plan.begin(sampler, sigmas)
+        run = Run(self.plan, guider, sampler, sigmas, tuple(noise.shape[-2:]))
+        run.install()
+        started, finished = time.perf_counter(), False
+        try:
+            samples = executor(
+                noise, latent_image, with_solver_model(sampler, run.before_call), sigmas, *args, **kwargs
+            )
+            finished = True
+            return samples
+        finally:
+            run.finish()
+            record.end(run.gradient.seconds, time.perf_counter() - started, interrupted=not finished)
+
+    def _check(self, guider, sampler) -> None:
+        """Everything that can be known to fail, before anything is computed."""
+        facts, plan = facts_of(sampler), self.plan
+        if facts.support == "refused" and plan.moves:
+            raise HostError(
+                f"{plan.method.title} cannot work with the sampler {name_of(sampler)}: {facts.note}. Choose another, "
+                f"for example euler or dpmpp_2m."
+            )
+        if not hasattr(sampler, "sampler_function"):
+            raise HostError(
+                f"The sampler {name_of(sampler)} does not take its steps the way ComfyUI's own samplers do, so "
+                f"{plan.method.title} cannot follow it. "
+                "Choose one of the samplers in KSampler, for example euler."
+            )
+        conds = controlled(guider, plan.targets)
+        if not conds:
+            raise HostError(
+                "The positive prompt that reaches the sampler does not come from the Extract Targets node whose "
+                "targets are applied here "
+                f'("{plan.targets.prompt[:60]}"). Connect the conditioning output of that Extract Targets node to the '
+                f"sampler's positive input."
+            )
+        if any(cond["cross_attn"].shape[1] < plan.targets.length for cond in conds):
+            raise HostError(
+                f'The positive prompt was shortened after Extract Targets ("{plan.targets.prompt[:60]}"), so its words '
+                f"are no longer where they were found. "
+                "Connect the conditioning directly, without the node that shortens it."
+            )

@@ -1,0 +1,89 @@
+"""What the Apply node was told, the same for every run of the patched model."""
+
+from dataclasses import dataclass
+
+import torch
+
+from ...core.control.record import Record
+from ...core.layout import Layout
+from ...core.methods.base import LatentLoss, Method, OutputMix, Part, ScoreEdit
+from ...core.prompt.targets import Targets
+from .samplers import facts_of, name_of
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the Apply node was told; the same for every run of the patched model."""
+
+    method: Method
+    targets: Targets
+    strength: float
+    start: float
+    end: float
+    record: Record
+    node_id: str | None = None
+    reason: str = ""  # why the method was chosen, where the artist left the choice to the pack
+    layout: Layout | None = None
+    hints: tuple[str, ...] = ()
+    local: tuple[torch.Tensor, ...] = ()  # the encoded prompt of each placed object
+
+    @property
+    def window(self) -> tuple[float, float]:
+        """The part of the run to which the Apply node narrows the method's own."""
+        return self.start, self.end
+
+    @property
+    def acts(self) -> bool:
+        """Whether anything is to be changed at all; if not, the maps are only recorded."""
+        return self.strength > 0 and self.method.applies(self.targets)
+
+    @property
+    def moves(self) -> bool:
+        """Whether the latent is to be moved, which needs gradients: the whole model on the device, and a fitting
+        sampler.
+        """
+        return self.acts and any(isinstance(part.method, LatentLoss) for part in self._at_work)
+
+    @property
+    def edit(self) -> Part | None:
+        """The edit of attention scores, if there is one, which any pass of the network lets us do."""
+        return next((part for part in self._at_work if isinstance(part.method, ScoreEdit)), None) if self.acts else None
+
+    @property
+    def mix(self) -> Part | None:
+        """The mixture of attention outputs, if there is one, which any pass of the network lets us do."""
+        return next((part for part in self._at_work if isinstance(part.method, OutputMix)), None) if self.acts else None
+
+    @property
+    def _at_work(self) -> list[Part]:
+        return [part for part in self.method.parts if part.weight > 0 and part.method.applies(self.targets)]
+
+    def begin(self, sampler=None, sigmas=()) -> None:
+        """Empties the record, and notes in it all that is known before a run (with a sampler) or
+        when the node has run.
+        """
+        warnings = [*self.method.check(self.targets), *(self.hints if self.acts else ())]
+        if self.mix is not None and self.layout is None:
+            warnings.append(
+                "No layout is connected, so the objects go where the solver puts them. Connect Predict Layout to see "
+                "and change their places."
+            )
+        elif self.mix is not None and not self.layout.placements:
+            warnings.append("The layout has a place for none of the objects, so the picture is left unchanged.")
+        facts = facts_of(sampler) if sampler is not None else None
+        if facts is not None and facts.support == "approximate" and self.moves:
+            warnings.append(
+                f"The sampler {name_of(sampler)} takes the method's moves only in part: {facts.note}. Euler and "
+                f"dpmpp_2m take them whole."
+            )
+        self.record.begin(
+            self.method,
+            self.targets,
+            strength=self.strength,
+            start=self.start,
+            end=self.end,
+            sampler=name_of(sampler) if sampler is not None else "",
+            total_steps=max(len(sigmas) - 1, 0),
+            warnings=warnings,
+            reason=self.reason,
+        )

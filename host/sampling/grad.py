@@ -34,15 +34,6 @@ def beside_the_network(guider) -> list[torch.nn.Module]:
     return [model for model in loaded if isinstance(model, torch.nn.Module)]
 
 
-def streams_weights(patcher) -> bool:
-    """Whether the host brings some of the model's weights to the device one by one.
-
-    A streamed weight sits in a buffer that later layers overwrite before the backward pass reads it: the gradient would
-    be wrong without a word.
-    """
-    return getattr(patcher.model, "model_lowvram", False)
-
-
 class HeldControl:
     """A ControlNet (the host's ControlBase) whose guidance is held fixed in a gradient pass.
 

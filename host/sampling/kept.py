@@ -80,9 +80,19 @@ class Kept(TorchFunctionMode):
             kwargs = {key: value if key == "input" else _copy(value) for key, value in kwargs.items()}
         elif (name.endswith("_") and not name.endswith("__")) or name in _ASSIGNMENTS:
             self._before_write(args[0])
-        elif kwargs.get("out") is not None or kwargs.get("inplace"):
-            self._before_write(kwargs.get("out") if kwargs.get("out") is not None else (args or [kwargs["input"]])[0])
+        elif kwargs.get("inplace"):
+            self._before_write(args[0] if args else kwargs["input"])
+        elif kwargs.get("out") is not None:
+            return self._written_into(kwargs.pop("out"), func, args, kwargs)
         return func(*args, **kwargs)
+
+    def _written_into(self, out, func, args, kwargs):
+        """A result for which the caller has a place: autograd knows no such calls, but it knows assignments."""
+        self._before_write(out)
+        result = func(*args, **kwargs)
+        if isinstance(result, Tensor) and isinstance(out, Tensor) and result.shape == out.shape:
+            return out.copy_(result)
+        return func(*args, out=out, **kwargs)
 
     def keep(self, tensor: Tensor) -> _Keep:
         """Autograd's hook: called with every tensor that it keeps."""

@@ -130,7 +130,9 @@ class _Convolution(_Layer):
 
 def _is_usual(module: torch.nn.Module) -> bool:
     """Whether a convolution is what its numbers say; packs for seamless pictures put another in its place."""
-    return module.padding_mode == "zeros" and not isinstance(module.padding, str) and "_conv_forward" not in vars(module)
+    return (
+        module.padding_mode == "zeros" and not isinstance(module.padding, str) and "_conv_forward" not in vars(module)
+    )
 
 
 def _layer(module: torch.nn.Module) -> _Layer | None:

@@ -128,7 +128,9 @@ def test_nothing_of_a_pass_stays_on_the_model(monkeypatch):
 
     def left() -> list[str]:
         now = [vars(module) for module in network.modules()]
-        return [name for was, has in zip(before, now, strict=True) for name in has if "forward" in name and name not in was]
+        return [
+            name for was, has in zip(before, now, strict=True) for name in has if "forward" in name and name not in was
+        ]
 
     draw("sd1")
     assert left() == []

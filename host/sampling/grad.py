@@ -45,7 +45,7 @@ class HeldControl:
         self._control = control
 
     def get_control(self, x_noisy: torch.Tensor, *args, **kwargs):
-        with torch.no_grad():
+        with torch.inference_mode():  # the host's own way; what comes out is made ordinary where it is used
             return self._control.get_control(x_noisy.detach(), *args, **kwargs)
 
     def __getattr__(self, name: str):

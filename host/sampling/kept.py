@@ -88,8 +88,8 @@ class Kept(TorchFunctionMode):
 
     def _written_into(self, out, func, args, kwargs):
         """A result for which the caller has a place: autograd knows no such calls, but it knows assignments."""
-        self._before_write(out)
         result = func(*args, **kwargs)
+        self._before_write(out)
         if isinstance(result, Tensor) and isinstance(out, Tensor) and result.shape == out.shape:
             return out.copy_(result)
         return func(*args, out=out, **kwargs)

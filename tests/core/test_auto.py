@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 from prompt_fidelity.core.control.record import Record
-from prompt_fidelity.core.methods import METHODS, LatentLoss, MethodError
+from prompt_fidelity.core.methods import METHODS, LatentLoss
 from prompt_fidelity.core.methods.auto import RULES, Auto
 from prompt_fidelity.core.methods.base import Situation
 from prompt_fidelity.core.methods.combined import CombinedMethods

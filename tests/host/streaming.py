@@ -72,7 +72,7 @@ def stream_weights(monkeypatch, kind: str = FETCHES[0]) -> HostileBuffers:
 
 @contextmanager
 def resident(*modules: torch.nn.Module):
-    """The plain way to a gradient, where all weights stay: aliases of them on the same storage, which autograd keeps."""
+    """The plain way to a gradient, where all weights stay: autograd keeps aliases of them, on the same storage."""
     swapped = []
     with torch.inference_mode(False), torch.enable_grad():
         try:

@@ -226,7 +226,7 @@ def test_what_cannot_work_is_said_before_anything_is_computed():
 
 
 def test_weights_that_are_streamed_are_learned_from_as_well(monkeypatch):
-    """The model, the VAE and CLIP Vision need not lie on the card: the gradient has the bits that it has where they do."""
+    """The model, the VAE and CLIP Vision need not lie on the card: the gradient has the bits that it has if they do."""
     whole, _ = search(epochs=1)
     with monkeypatch.context() as patch:
         buffers = stream_weights(patch)

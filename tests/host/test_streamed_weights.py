@@ -61,7 +61,7 @@ def test_streamed_weights_give_the_resident_gradient_bit_for_bit(monkeypatch, fa
 
 
 def with_lora(model):
-    """A LoRA of the host's own kind on a layer of each sort: the host patches it on the fly where weights are streamed."""
+    """A LoRA of the host's own kind on a layer of each sort: where weights are streamed, it is patched on the fly."""
     weights = dict(model.model.named_parameters())
     keys = [
         "diffusion_model.output_blocks.3.1.transformer_blocks.0.attn2.to_q.weight",

@@ -56,9 +56,9 @@ def attach(
     if plan.mix is not None:
         plan = replace(plan, local=local_prompts(plan.mix.method, targets, layout))
     plan.begin()
-    patched = resident_clone(model) if plan.moves else model.clone()
+    patched = resident_clone(model) if plan.moves or plan.guides else model.clone()
     patched.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, KEY, _OuterSample(plan))
-    if plan.moves:
+    if plan.moves or plan.guides:
         patched.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.PREPARE_SAMPLING, KEY, _prepare_sampling)
     return patched, plan.record
 

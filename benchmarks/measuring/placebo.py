@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 import comfy.patcher_extension
 import torch
-from prompt_fidelity.core.control.latent import StepLog
+from prompt_fidelity.core.control.parts import StepLog
 from prompt_fidelity.core.layout import Layout
 from prompt_fidelity.core.methods.base import EditSite, OutputMix, ScoreEdit
 from prompt_fidelity.core.prompt.targets import Targets

@@ -4,77 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from itertools import count
 
 import torch
 from torch import Tensor
 
 from ..maps.probabilities import wide
-from ..methods.base import LatentLoss, Method
-from ..methods.losses import Losses, weighted
-from ..methods.schedule import Schedule
+from ..methods.base import LATENT, Method
+from ..methods.losses import Losses
 from ..prompt.targets import Targets
+from .parts import NO_MAP, RunningPart, RunningParts, StepLog, relative_size, small, spread
 
 log = logging.getLogger("prompt_fidelity")
 
 Evaluate = Callable[[Tensor], "Tensor | None"]
-
-NO_MAP = "no attention map arrived (another node may have skipped the network), so nothing was changed"
-
-
-@dataclass
-class StepLog:
-    """What one step's updates did. All tensors are small, float32 and on the CPU.
-
-    `first`, `last` [B, T] are the losses per target (column t is `names[t]`) at the step's first and last evaluation;
-    the last is that of the latent before the closing update, whose effect shows at the next step, or in `after` and
-    `total_after` if the host measures it. `totals` holds every evaluation's loss per image [B], in order. `updates` [B]
-    counts each image's updates, of size `step_size` in the papers' units; `moved` [B] is the change of the latent
-    relative to its own size.
-    `refinement` is the point that fired, if one did, and `skipped` why an update was left out.
-    """
-
-    index: int
-    progress: float
-    sigma: float | None = None
-    step_size: float = 0.0
-    refinement: int | None = None
-    names: tuple[str, ...] = ()
-    first: Tensor | None = None
-    last: Tensor | None = None
-    after: Tensor | None = None
-    total_after: Tensor | None = None
-    totals: list[Tensor] = field(default_factory=list)
-    updates: Tensor | None = None
-    moved: Tensor | None = None
-    skipped: tuple[str, ...] = ()
-
-    @property
-    def evaluations(self) -> int:
-        """Network calls that this step's updates cost."""
-        return len(self.totals)
-
-    @property
-    def refined(self) -> bool:
-        """Whether a refinement fired and made updates beyond the step's ordinary one."""
-        return self.refinement is not None and self.updates is not None and int(self.updates.max()) > 1
-
-    @property
-    def outcome(self) -> tuple[Tensor, Tensor]:
-        """The latest known losses: per target [B, T], and per image [B]."""
-        return (self.last, self.totals[-1]) if self.after is None else (self.after, self.total_after)
-
-    def observe(self, losses: Losses) -> None:
-        """Take in one evaluation."""
-        self.names = losses.names
-        self.last = _small(losses.per_target)
-        self.first = self.last if self.first is None else self.first
-        self.totals.append(_small(losses.per_image))
-
-    def skip(self, reason: str) -> None:
-        if reason not in self.skipped:
-            self.skipped = (*self.skipped, reason)
 
 
 class LatentOptimiser:
@@ -105,15 +48,11 @@ class LatentOptimiser:
         self.on_progress = on_progress
         self.log: list[StepLog] = [] if log is None else log
         self.warnings: list[str] = list(method.check(targets)) if strength > 0 else []
-        self._parts = [
-            _RunningPart(part.method, part.weight * strength, part.method.schedule.narrowed(start, end))
-            for part in method.parts
-            if isinstance(part.method, LatentLoss) and part.weight * strength > 0 and part.method.applies(targets)
-        ]
+        self._parts = RunningParts(method, targets, LATENT, strength, start, end)
 
     def wants(self, progress: float) -> bool:
         """Whether the step at `progress` gets an update; if not, no network call need be made for it."""
-        return any(part.schedule.active(progress) for part in self._parts)
+        return bool(self._parts.active(progress))
 
     def step(self, x: Tensor, progress: float, factor: float, evaluate: Evaluate, sigma: float | None = None) -> Tensor:
         """The latent [B, ...] after this step's updates, detached, in its own dtype; `x` itself is not changed.
@@ -131,7 +70,7 @@ class LatentOptimiser:
             return self._step(x, progress, factor, evaluate, sigma)
 
     def _step(self, x: Tensor, progress: float, factor: float, evaluate: Evaluate, sigma: float | None) -> Tensor:
-        turns = [_Turn(part, progress, x) for part in self._parts if part.schedule.active(progress)]
+        turns = [_Turn(part, progress, x) for part in self._parts.active(progress)]
         point = next((turn.point for turn in turns if turn.point is not None), None)
         size = sum(turn.size for turn in turns)
         entry = StepLog(len(self.log), progress, sigma, size, point, updates=torch.zeros(x.shape[0], dtype=torch.int32))
@@ -140,6 +79,7 @@ class LatentOptimiser:
         for iteration in count():
             leaf = here.detach().requires_grad_()
             maps = self._maps(leaf, evaluate)
+            entry.evaluations += maps is not None
             if maps is None:
                 entry.skip(NO_MAP)
                 break
@@ -147,9 +87,9 @@ class LatentOptimiser:
             closing = not any(bool(turn.refining.any()) for turn in turns)
             # While some images are refined, those that are done wait for the step's closing update, common to all.
             moving, update = _update(turns, closing, leaf, entry)
-            here = torch.where(_like(moving, here), here - factor * update, here)
+            here = torch.where(spread(moving, here), here - factor * update, here)
             entry.updates += moving.cpu().int()
-            entry.moved = _relative_change(begin, here)
+            entry.moved = relative_size(here - begin, begin)
             if self.on_progress is not None and bool(moving.any()):
                 self.on_progress(entry)
             if closing:
@@ -169,21 +109,12 @@ class LatentOptimiser:
         """Compute every part's loss of these maps, those of the parts at rest for the log alone."""
         at_work = {turn.part: turn for turn in turns}
         seen = []
-        for part in self._parts:
+        for part in self._parts.all:
             losses = part.method.loss(maps if part in at_work else maps.detach(), self.targets)
             if part in at_work:
                 at_work[part].judge(losses, iteration, self.targets, entry)
             seen.append(losses)
-        entry.observe(self._together(seen))
-
-    def _together(self, seen: list[Losses]) -> Losses:
-        """The parts' losses as one, each counted by its share in the pull, so that the total can be compared over
-        steps.
-        """
-        pulls = [part.weight * part.schedule.step_size for part in self._parts]
-        whole = sum(pulls)
-        shares = [pull / whole if whole else 1 / len(pulls) for pull in pulls]
-        return weighted(seen, shares, [part.method.title for part in self._parts])
+        entry.observe(self._parts.together(seen))
 
     def _finish(self, entry: StepLog, turns: list[_Turn]) -> None:
         if entry.evaluations:
@@ -198,26 +129,14 @@ class LatentOptimiser:
         if self.log and self.log[-1].totals:
             with torch.no_grad():
                 maps = wide(maps.detach())
-                losses = self._together([part.method.loss(maps, self.targets) for part in self._parts])
-            self.log[-1].after, self.log[-1].total_after = _small(losses.per_target), _small(losses.per_image)
-
-
-@dataclass(eq=False)
-class _RunningPart:
-    """A part of the method in this run: its schedule within the run's window, and the last
-    refinement point that fired.
-    """
-
-    method: LatentLoss
-    weight: float
-    schedule: Schedule
-    refined: int | None = None
+                losses = self._parts.together([part.method.loss(maps, self.targets) for part in self._parts.all])
+            self.log[-1].after, self.log[-1].total_after = small(losses.per_target), small(losses.per_image)
 
 
 class _Turn:
     """A part's share in the updates of one step."""
 
-    def __init__(self, part: _RunningPart, progress: float, x: Tensor) -> None:
+    def __init__(self, part: RunningPart, progress: float, x: Tensor) -> None:
         self.part = part
         self.size = part.schedule.size_at(progress) * part.weight
         self.point = part.schedule.refinement_due(progress, part.refined)
@@ -230,7 +149,7 @@ class _Turn:
         """Take in the losses of the latent as it is now, and decide which images this part refines further."""
         previous, self.losses = self.losses, losses
         per_image = losses.per_image.detach()
-        _note_images(~per_image.isfinite(), entry)
+        entry.skip_images(~per_image.isfinite())
         self.usable = per_image.isfinite() & (per_image != 0)
         if self.point is not None:
             tested = previous if self.part.schedule.tests_late and previous is not None else losses
@@ -249,26 +168,7 @@ def _update(turns: list[_Turn], closing: bool, leaf: Tensor, entry: StepLog) -> 
     update = torch.autograd.grad(sum(pulls), leaf)[0]
     finite = update.flatten(1).isfinite().all(dim=1)
     moving = torch.stack(masks).any(dim=0)
-    _note_images(moving & ~finite, entry)
+    entry.skip_images(moving & ~finite)
     for turn in turns:
         turn.refining = turn.refining & finite
     return moving & finite, update
-
-
-def _note_images(broken: Tensor, entry: StepLog) -> None:
-    for image in broken.nonzero().flatten().tolist():
-        entry.skip(f"image {image + 1}: the loss or its gradient is not a finite number, so its update was skipped")
-
-
-def _like(mask: Tensor, x: Tensor) -> Tensor:
-    return mask.view(-1, *[1] * (x.dim() - 1))
-
-
-def _relative_change(before: Tensor, after: Tensor) -> Tensor:
-    """‖after − before‖ / ‖before‖ of every image, [B]."""
-    size = torch.linalg.vector_norm(before.flatten(1), dim=1).clamp_min(1e-12)
-    return _small(torch.linalg.vector_norm((after - before).flatten(1), dim=1) / size)
-
-
-def _small(x: Tensor) -> Tensor:
-    return x.detach().to("cpu", torch.float32)

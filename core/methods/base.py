@@ -21,18 +21,25 @@ from .losses import Losses
 from .schedule import Schedule
 
 __all__ = [
+    "ACTS_ON",
     "EditSite",
+    "LATENT",
     "LatentLoss",
     "LatentLossSettings",
     "Method",
     "MethodError",
     "OutputMix",
+    "PREDICTION",
     "Part",
     "ScoreEdit",
     "ScoreEditSettings",
     "Situation",
     "setting",
 ]
+
+
+# Where the gradient of a loss goes.
+LATENT, PREDICTION = ACTS_ON = ("latent", "prediction")
 
 
 @dataclass(frozen=True)
@@ -70,6 +77,13 @@ class LatentLossSettings:
         "auto",
         "Size of the attention maps relative to the latent. auto: 1/4, and finer for small pictures.",
         options=RESOLUTIONS,
+    )
+    acts_on: str = setting(
+        LATENT,
+        "latent: the latent is moved before each step, as published, which takes further passes of the network and "
+        "allows refinement. prediction: the step's own pass gives the gradient, which is added to what the model "
+        "predicts; hardly slower than plain sampling, any sampler, no refinement.",
+        options=ACTS_ON,
     )
 
 
@@ -170,9 +184,10 @@ class Method(ABC):
 
 
 class LatentLoss(Method):
-    """A loss on the cross-attention maps, whose gradient moves the latent before a step is taken.
+    """A loss on the cross-attention maps, whose gradient moves the latent before a step, or the step's prediction.
 
-    The loop around it (schedule, refinement, step size in the model's coordinates) is `core.control.latent`.
+    The loops around it are `core.control.latent` (schedule, refinement, step size in the model's coordinates) and
+    `core.control.prediction`.
     """
 
     kind: ClassVar[str] = "latent_loss"

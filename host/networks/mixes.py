@@ -17,6 +17,7 @@ from comfy.ldm.modules.attention import (
 )
 
 from ...core.control.outputs import OutputMixer
+from .passes import draws_the_picture
 from .rows import Rows
 from .unet import Site
 
@@ -54,7 +55,7 @@ class LayerMixes:
         nothing.
         """
         # A gradient pass of another method asks what the model itself attends to.
-        mixed = self.mixer.active and (self.learning or not n.requires_grad)
+        mixed = self.mixer.active and (self.learning or draws_the_picture(n, extra_options))
         self._entered = (extra_options, n) if mixed else None
         return n, context, value
 
@@ -82,6 +83,8 @@ class LayerMixes:
     def _local(self, site: Site, hidden: torch.Tensor) -> torch.Tensor:
         """The layer's output for each local prompt: hidden states [B, pixels, C] → [objects, B, pixels, C]."""
         layer = self.layers[site]
+        if not self.learning:  # what is mixed in counts as given where the pass is differentiated
+            hidden = hidden.detach()
         if site not in self._keys:
             contexts = [context.to(hidden.device, hidden.dtype) for context in self.local]
             self._keys[site] = [(layer.to_k(context), layer.to_v(context)) for context in contexts]

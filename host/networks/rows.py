@@ -34,14 +34,14 @@ class Rows:
         self.tokens = {cond["uuid"]: cond["cross_attn"].shape[1] for cond in controlled(guider, targets)}
         self.copied = {cond["uuid"] for cond in guider.conds.get("negative", []) if cond.get("uuid") in self.tokens}
 
+    def holds(self, uuid, index: int) -> bool:
+        """Whether the conditioning `uuid` in the `index`-th list of a call is controlled."""
+        return uuid in self.tokens and (uuid not in self.copied or index == 0)
+
     def chunks(self, transformer_options: dict) -> list[int]:
         """The controlled chunks of a call, by their place in it."""
         calls = zip(transformer_options["uuids"], transformer_options["cond_or_uncond"])
-        return [
-            chunk
-            for chunk, (uuid, kind) in enumerate(calls)
-            if uuid in self.tokens and (uuid not in self.copied or kind == 0)
-        ]
+        return [chunk for chunk, (uuid, index) in enumerate(calls) if self.holds(uuid, index)]
 
     def select(self, tensor: torch.Tensor, transformer_options: dict) -> torch.Tensor | None:
         """The controlled rows of `tensor` [rows, ...], or None where the call has none. The first of several chunks is

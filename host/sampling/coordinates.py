@@ -29,6 +29,21 @@ class Coordinates:
             return 0.0
         return float(np.interp(-log_sigma, -self._log_sigmas, self._percents))
 
+    def sigma_at(self, progress: float) -> float:
+        """The noise level at a fraction of the schedule; 0 at its end."""
+        if progress >= 1.0:
+            return 0.0
+        return float(np.exp(np.interp(progress, self._percents, self._log_sigmas)))
+
+    def lever(self, sigma: float, step: float) -> float:
+        """How much further the prediction must be moved than the latent, so that one Euler step ends at the same place.
+
+        `step` is the length of that step as a fraction of the schedule. From σ to σ' the prediction counts with
+        (σ − σ')/σ and the latent with σ'/σ.
+        """
+        following = min(self.sigma_at(self.progress(sigma) + step), sigma)
+        return following / (sigma - following) if following < sigma else 0.0
+
     def factor(self, sigma: float) -> float:
         """What a step in the papers' latent z is multiplied by to act on the sampler's x.
 

@@ -57,7 +57,7 @@ def attach(
     plan.begin()
     patched = model.clone()
     patched.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, KEY, _OuterSample(plan))
-    if plan.moves:
+    if plan.moves or plan.guides:
         patched.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.PREPARE_SAMPLING, KEY, _prepare_sampling)
     return patched, plan.record
 

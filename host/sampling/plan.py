@@ -6,7 +6,7 @@ import torch
 
 from ...core.control.record import Record
 from ...core.layout import Layout
-from ...core.methods.base import LatentLoss, Method, OutputMix, Part, ScoreEdit
+from ...core.methods.base import LATENT, PREDICTION, LatentLoss, Method, OutputMix, Part, ScoreEdit
 from ...core.prompt.targets import Targets
 from .samplers import facts_of, name_of
 
@@ -39,10 +39,18 @@ class Plan:
 
     @property
     def moves(self) -> bool:
-        """Whether the latent is to be moved, which needs gradients: the whole model on the device, and a fitting
-        sampler.
-        """
-        return self.acts and any(isinstance(part.method, LatentLoss) for part in self._at_work)
+        """Whether the latent is to be moved before a step, which needs a fitting sampler."""
+        return LATENT in self._acting_on
+
+    @property
+    def guides(self) -> bool:
+        """Whether predictions are to be corrected."""
+        return PREDICTION in self._acting_on
+
+    @property
+    def _acting_on(self) -> set[str]:
+        losses = [part.method for part in self._at_work if isinstance(part.method, LatentLoss)] if self.acts else []
+        return {loss.settings.acts_on for loss in losses}
 
     @property
     def edit(self) -> Part | None:

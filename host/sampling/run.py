@@ -1,10 +1,15 @@
 """One sampling run of a patched model: made when the sampler starts, gone when it ends, however it ends."""
 
+from contextlib import nullcontext
+
 import comfy.patcher_extension
 import torch
 
-from ...core.control.latent import LatentOptimiser, StepLog
+from ...core.control.inside import InsideStep
+from ...core.control.latent import LatentOptimiser
 from ...core.control.outputs import OutputMixer
+from ...core.control.parts import StepLog
+from ...core.control.prediction import PredictionGuide
 from ...core.control.scores import ScoreEditor
 from ...core.layout import solve
 from ...core.maps.resolution import choose_level
@@ -16,6 +21,7 @@ from ..networks.unet import cross_attention_sites, edited_sites, last_site, site
 from ..progress import show_on_node, stop_if_interrupted
 from .coordinates import Coordinates
 from .gradient_pass import GradientPass
+from .guidance import Guide, guidance_of
 from .plan import Plan
 from .samplers import facts_of
 from .steps import StepClock
@@ -53,6 +59,7 @@ class Run:
             else None
         )
         self.gradient = GradientPass(guider, plan.targets, self.tap)
+        self.guide = self._guide()
         self._step = 0
 
     def _optimiser(self) -> LatentOptimiser | None:
@@ -62,6 +69,13 @@ class Run:
         return LatentOptimiser(
             plan.method, plan.targets, plan.strength, *plan.window, on_progress=self._progress, log=plan.record.steps
         )
+
+    def _guide(self) -> Guide | None:
+        plan = self.plan
+        if not plan.guides:
+            return None
+        core = PredictionGuide(plan.method, plan.targets, plan.strength, *plan.window, log=plan.record.steps)
+        return Guide(core, self.tap)
 
     def _editor(self) -> ScoreEditor | None:
         plan, edit = self.plan, self.plan.edit
@@ -83,6 +97,8 @@ class Run:
     def install(self) -> None:
         """Into the guider's options, which the host copies for each run and drops after it."""
         self.tap.install(self.guider.model_options)
+        if self.guide is not None:
+            guidance_of(self.guider)
         if self.mixes is not None:
             self.mixes.install(self.guider.model_options)
         comfy.patcher_extension.add_wrapper_with_key(
@@ -102,32 +118,51 @@ class Run:
         if x.requires_grad:  # the gradient pass of another method that the model carries
             return model(x, sigma, **kwargs)
         level = float(sigma.flatten()[0])
+        progress = self.coordinates.progress(level)
         step = self.clock.begins(level)
         if step is None:
-            return model(x, sigma, **kwargs)
+            with self._guidance(progress, level):
+                return model(x, sigma, **kwargs)
         self._step = step
-        progress = self.coordinates.progress(level)
         updating = self.optimiser is not None and self.optimiser.wants(progress)
         if updating:
             moved = self._moved(model, x, sigma, kwargs, progress, level)
             x = x.copy_(moved) if self.facts.carry == "latent" else moved
-        for inside in (self.editor, self.mixer):
-            if inside is not None:
-                inside.begin(step, progress, level)
-        with self.tap.listening() as recording:
+        for inside in self._inside:
+            inside.begin(step, progress, level)
+        with self.tap.listening() as recording, self._guidance(progress, level):
             denoised = model(x, sigma, **kwargs)
-        maps = recording.result()
+        maps = self.guide.shown() if self.guide is not None else None
+        maps = recording.result() if maps is None else maps
         if maps is not None:
             self.plan.record.maps.add(maps, self.plan.targets)
             if updating:
                 self.optimiser.observe_after(maps)
         return denoised
 
+    def _guidance(self, progress: float, level: float):
+        """What corrects one call's prediction: every call's, as a solver takes them all for the model's."""
+        guide = self.guide
+        if guide is None:
+            return nullcontext()
+        guide.recording = None
+        if not guide.core.wants(progress):
+            return nullcontext()
+        if not guide.core.active:  # a solver whose steps the clock does not know
+            guide.core.begin(self._step, progress, level)
+        following = self.clock.after(level)
+        return guidance_of(self.guider).by(guide, 1.0 - following / level if level > 0 else 0.0)
+
+    @property
+    def _inside(self) -> list[InsideStep]:
+        """What acts inside the calls of a step."""
+        guide = self.guide.core if self.guide is not None else None
+        return [inside for inside in (self.editor, self.mixer, guide) if inside is not None]
+
     def finish(self) -> None:
         """The run is over, in whichever way."""
-        for inside in (self.editor, self.mixer):
-            if inside is not None:
-                inside.finish()
+        for inside in self._inside:
+            inside.finish()
 
     def _moved(self, model, x, sigma, kwargs, progress: float, level: float) -> torch.Tensor:
         """The latent after this step's updates, a new tensor."""

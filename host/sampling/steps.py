@@ -39,6 +39,10 @@ class StepClock:
         self._left = calls - 1
         return self._index
 
+    def after(self, sigma: float) -> float:
+        """The schedule's first noise level below `sigma`; 0 after the last."""
+        return max((level for level in self.sigmas if level < sigma * (1 - _SAME_SIGMA)), default=0.0)
+
     def _by_noise_level(self, sigma: float) -> int | None:
         for index in range(self._index + 1, self.total):
             if math.isclose(sigma, self.sigmas[index], rel_tol=_SAME_SIGMA):

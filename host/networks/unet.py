@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from comfy.ldm.modules.attention import BasicTransformerBlock, SpatialTransformer
-from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample, Upsample
+from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample, ResBlock, Upsample
 
 from ...core.maps.resolution import chosen_layers
 from ..errors import HostError
@@ -28,6 +28,35 @@ class Site:
 
     def __str__(self) -> str:
         return f"{self.block} {self.number}.{self.index}"
+
+
+@dataclass(frozen=True)
+class Block:
+    """A part of the network that can be run a second time from what went in: its module, and the parts of it that can
+    be if it cannot be as a whole. `site` is where its cross-attention is, if it has one.
+    """
+
+    module: torch.nn.Module
+    site: Site | None = None
+    parts: tuple[torch.nn.Module, ...] = ()
+
+
+def blocks(diffusion_model: torch.nn.Module) -> list[Block]:
+    """The residual and the transformer blocks, in the order of the forward pass."""
+    found = []
+    middle = getattr(diffusion_model, "middle_block", None)
+    stages = [("input", *each) for each in enumerate(getattr(diffusion_model, "input_blocks", ()))]
+    stages += [("middle", 0, middle)] if middle is not None else []
+    stages += [("output", *each) for each in enumerate(getattr(diffusion_model, "output_blocks", ()))]
+    for name, number, stage in stages:
+        for layer in stage:
+            if isinstance(layer, ResBlock):
+                found.append(Block(layer))
+            elif isinstance(layer, SpatialTransformer):
+                for index, part in enumerate(layer.transformer_blocks):
+                    if isinstance(part, BasicTransformerBlock):
+                        found.append(Block(part, Site(name, number, index), (part.attn1, part.ff)))
+    return found
 
 
 def split_heads(tensor: torch.Tensor, heads: int) -> torch.Tensor:

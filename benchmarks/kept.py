@@ -76,7 +76,13 @@ def kept(
                 pass
         maps = recording.result()
         assert maps.requires_grad
-        return sum(keeps.storages.values())
+        weights = {weight.untyped_storage()._cdata for weight in network.parameters()}
+        return sum(size for storage, size in keeps.storages.items() if storage not in weights)
+
+
+def with_blocks_run_again(network: torch.nn.Module):
+    """A gradient pass in which every block is run again."""
+    return differentiable(network, run_again=network)
 
 
 def _context(network: torch.nn.Module) -> int:

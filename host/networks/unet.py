@@ -41,14 +41,31 @@ class Block:
     parts: tuple[torch.nn.Module, ...] = ()
 
 
+def stages(diffusion_model: torch.nn.Module) -> list[tuple[str, int, torch.nn.Module, int]]:
+    """Every stage of the network in the order of the forward pass: (block, number) as in `Site`, its module, and the
+    resolution level that its layers work at.
+    """
+    found, level = [], 1
+    middle = getattr(diffusion_model, "middle_block", None)
+    parts = [("input", list(getattr(diffusion_model, "input_blocks", ())))]
+    parts += [("middle", [middle] if middle is not None else [])]
+    parts += [("output", list(getattr(diffusion_model, "output_blocks", ())))]
+    for name, modules in parts:
+        for number, stage in enumerate(modules):
+            found.append((name, number, stage, level))
+            # A stage's own layers come before its change of resolution.
+            for layer in stage:
+                if isinstance(layer, Downsample):
+                    level *= 2
+                elif isinstance(layer, Upsample):
+                    level //= 2
+    return found
+
+
 def blocks(diffusion_model: torch.nn.Module) -> list[Block]:
     """The residual and the transformer blocks, in the order of the forward pass."""
     found = []
-    middle = getattr(diffusion_model, "middle_block", None)
-    stages = [("input", *each) for each in enumerate(getattr(diffusion_model, "input_blocks", ()))]
-    stages += [("middle", 0, middle)] if middle is not None else []
-    stages += [("output", *each) for each in enumerate(getattr(diffusion_model, "output_blocks", ()))]
-    for name, number, stage in stages:
+    for name, number, stage, _ in stages(diffusion_model):
         for layer in stage:
             if isinstance(layer, ResBlock):
                 found.append(Block(layer))
@@ -71,19 +88,12 @@ def cross_attention_sites(diffusion_model: torch.nn.Module) -> dict[Site, int]:
     one attention): there is no map of the words to work on.
     """
     sites: dict[Site, int] = {}
-    level = 1
-    for block, parts in (("input", "input_blocks"), ("output", "output_blocks")):
-        for number, stage in enumerate(getattr(diffusion_model, parts, ())):
-            for layer in stage:
-                if isinstance(layer, SpatialTransformer):
-                    for index, part in enumerate(layer.transformer_blocks):
-                        if isinstance(part, BasicTransformerBlock) and part.attn2 is not None:
-                            sites[Site(block, number, index)] = level
-                # A stage's own layers come before its change of resolution.
-                if isinstance(layer, Downsample):
-                    level *= 2
-                elif isinstance(layer, Upsample):
-                    level //= 2
+    for block, number, stage, level in stages(diffusion_model):
+        for layer in stage if block != "middle" else ():
+            if isinstance(layer, SpatialTransformer):
+                for index, part in enumerate(layer.transformer_blocks):
+                    if isinstance(part, BasicTransformerBlock) and part.attn2 is not None:
+                        sites[Site(block, number, index)] = level
     if not sites:
         raise HostError(
             f"The model ({type(diffusion_model).__name__}) has no cross-attention between words and picture, so there "

@@ -68,7 +68,7 @@ class GradientPass:
                     except PassEnded:
                         pass
                 maps = recording.result()
-                if maps is not None and not maps.requires_grad:
+                if maps is not None and latent.requires_grad and not maps.requires_grad:
                     raise no_gradients(patcher.model.diffusion_model)
                 return maps if maps is None else scaling.up(maps)
 

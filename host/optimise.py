@@ -35,8 +35,8 @@ from .networks.skips import part_from_skips
 from .networks.unet import cross_attention_sites
 from .progress import stop_if_interrupted
 from .sampling.coordinates import Coordinates
-from .sampling.grad import HeldControl, beside_the_network, differentiable, ordinary, streams_weights
-from .sampling.install import local_prompts, resident_clone
+from .sampling.grad import HeldControl, beside_the_network, differentiable, ordinary
+from .sampling.install import local_prompts
 from .sampling.run import KEY
 from .scoring import ClipScorer, check_objects
 
@@ -86,7 +86,7 @@ def optimise_space_time(
     search.texts = scorer.texts([targets.prompt, *(object_prompt(placement.name) for placement in layout.placements)])
     search.local = local_prompts(method, targets, layout)
 
-    patched = resident_clone(model)
+    patched = model.clone()
     patched.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, KEY, search.outer_sample)
     patched.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.PREPARE_SAMPLING, KEY, _prepare_sampling)
     sigmas = comfy.samplers.calculate_sigmas(
@@ -131,8 +131,7 @@ def _checked(model, method: Method | None, targets: Targets, layout: Layout) -> 
 
 
 def _prepare_sampling(executor, model, noise_shape, conds, *args, **kwargs):
-    """The host's PREPARE_SAMPLING wrapper: the whole model on the device, and room for what is kept for backward."""
-    kwargs["force_full_load"] = True
+    """The host's PREPARE_SAMPLING wrapper: room for what is kept for backward."""
     return executor(model, [noise_shape[0] * _GRADIENT_ROWS, *noise_shape[1:]], conds, *args, **kwargs)
 
 
@@ -195,12 +194,7 @@ class _Search:
     ) -> Tensor:
         """The solver that the host calls: draws, looks and learns; gives the best picture's latent."""
         patcher = self._guider.model_patcher
-        # All three stay on the device: a weight that came and went between a step and its backward pass would make it
-        # wrong.
-        comfy.model_management.load_models_gpu(
-            [patcher, self.vae.patcher, self.scorer.vision.patcher], force_full_load=True
-        )
-        _refuse_streamed_weights(patcher, self.vae.patcher, self.scorer.vision.patcher)
+        comfy.model_management.load_models_gpu([patcher, self.vae.patcher, self.scorer.vision.patcher])
         for conds in self._guider.conds.values():
             for cond in conds:
                 if "control" in cond:
@@ -303,12 +297,3 @@ def _install_kernel(model_options: dict) -> None:
 
     options["optimized_attention_override"] = attend
     part_from_skips(options, lambda h: h.requires_grad)
-
-
-def _refuse_streamed_weights(*patchers) -> None:
-    if any(map(streams_weights, patchers)):
-        raise HostError(
-            "The model, the VAE and CLIP Vision do not fit into the graphics card's memory together, and the "
-            "optimisation needs all three there. "
-            "Close other programs, use a smaller picture or a smaller VAE (TAESD), or start ComfyUI with --highvram."
-        )

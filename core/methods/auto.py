@@ -18,7 +18,6 @@ class Facts:
     objects: int
     attributes: int
     relations: int
-    gradients: bool
     layout: bool
 
 
@@ -42,11 +41,6 @@ RULES = (
         lambda f: f.layout and f.objects > 0,
         ("space_time+attention_regulation", "space_time"),
         "a layout says where the objects go",
-    ),
-    Rule(
-        lambda f: not f.gradients,
-        ("attention_regulation",),
-        "this model's weights are streamed, so no method that needs gradients can run",
     ),
     Rule(
         lambda f: f.objects >= 2 and f.attributes > 0,
@@ -108,7 +102,6 @@ class Auto(Method):
             len(targets.objects),
             sum(len(target.attributes) for target in targets.objects),
             len(targets.relations),
-            situation.gradients,
             situation.layout,
         )
         for rule in RULES:
@@ -120,12 +113,7 @@ class Auto(Method):
                     methods = [self._with_default_settings(name, situation) for name in names]
                     method = methods[0] if len(methods) == 1 else CombinedMethods([(each, 1.0) for each in methods])
                     return method, f"{method.title}, because {rule.because}."
-            if not situation.gradients:
-                break
-        raise MethodError(
-            "No method can work with this model: its weights are streamed, and every method here needs gradients. "
-            "Load it with Load Checkpoint, or start ComfyUI with --disable-dynamic-vram."
-        )
+        raise MethodError("None of the pack's methods fits this prompt. Choose one in Select Method.")
 
     def _with_default_settings(self, name: str, situation: Situation) -> Method:
         chosen = self.methods[name]

@@ -117,7 +117,6 @@ DEMO_PRESET = "demo"  # settings for the pack's small demo model, whose maps are
 class Situation:
     """What a method that chooses for itself may go by, besides the prompt."""
 
-    gradients: bool = True  # whether the model can be differentiated: its weights lie whole in the device's memory
     layout: bool = False  # whether the artist has said where the objects go
     demo: bool = False  # whether the model is the pack's own small one, for which methods have a preset
 

@@ -1,42 +1,24 @@
-"""Gradients inside the host, whose weights are inference tensors."""
+"""Gradients inside the host, whose tensors are inference tensors and whose weights come and go."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
 
-# Subclasses (quantised weights) are converted to ordinary tensors in every call, so they need no alias.
-_PLAIN = (torch.Tensor, torch.nn.Parameter)
-
-
-def _alias(tensor: torch.Tensor) -> torch.Tensor:
-    """An ordinary tensor on the same storage: no copy, and autograd may save it."""
-    alias = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
-    return alias.set_(tensor.untyped_storage(), tensor.storage_offset(), tensor.size(), tensor.stride())
+from .kept import Kept
+from .layers import weights_fetched_again
 
 
 @contextmanager
-def differentiable(*modules: torch.nn.Module):
-    """Leaves inference mode, with gradients on and every plain weight of `modules` replaced by an alias of itself.
+def differentiable(*modules: torch.nn.Module) -> Iterator[Kept]:
+    """Leaves inference mode, with gradients on: what the host and other packs run meanwhile can be differentiated.
 
-    The host creates everything under `torch.inference_mode()`, and autograd refuses to save inference tensors. The
-    modules are shared by all clones of a model, so the original weights are put back whatever happens. No memory is
-    used and no gradient flows into the weights.
+    The layers of `modules` keep no weights for the backward pass but fetch them again (`layers`), so that they may lie
+    wherever the host likes. Nothing is copied, and no gradient flows into weights. The modules are shared by all clones
+    of a model, so they are put back whatever happens.
     """
-    swapped: list[tuple[dict, str, torch.Tensor]] = []
-    with torch.inference_mode(False), torch.enable_grad():
-        try:
-            for module in modules:
-                for part in module.modules():
-                    for tensors in (part._parameters, part._buffers):
-                        for name, tensor in tensors.items():
-                            if type(tensor) in _PLAIN and (tensor.is_inference() or tensor.requires_grad):
-                                swapped.append((tensors, name, tensor))
-                                tensors[name] = _alias(tensor)
-            yield
-        finally:
-            for tensors, name, tensor in swapped:
-                tensors[name] = tensor
+    with torch.inference_mode(False), torch.enable_grad(), weights_fetched_again(*modules), Kept() as kept:
+        yield kept
 
 
 def ordinary(arguments: Mapping) -> dict:
@@ -52,15 +34,6 @@ def beside_the_network(guider) -> list[torch.nn.Module]:
     return [model for model in loaded if isinstance(model, torch.nn.Module)]
 
 
-def streams_weights(patcher) -> bool:
-    """Whether the host brings some of the model's weights to the device one by one.
-
-    A streamed weight sits in a buffer that later layers overwrite before the backward pass reads it: the gradient would
-    be wrong without a word.
-    """
-    return getattr(patcher.model, "model_lowvram", False)
-
-
 class HeldControl:
     """A ControlNet (the host's ControlBase) whose guidance is held fixed in a gradient pass.
 
@@ -72,7 +45,7 @@ class HeldControl:
         self._control = control
 
     def get_control(self, x_noisy: torch.Tensor, *args, **kwargs):
-        with torch.no_grad():
+        with torch.inference_mode():  # the host's own way; what comes out is made ordinary where it is used
             return self._control.get_control(x_noisy.detach(), *args, **kwargs)
 
     def __getattr__(self, name: str):

@@ -10,6 +10,7 @@ from ...core.prompt.targets import Targets
 from ..networks.rows import controlled
 from ..networks.tap import PassEnded, Tap
 from .grad import HeldControl, beside_the_network, differentiable, ordinary
+from .neighbours import caches_aside, no_gradients, random_numbers_kept, writes_explained
 
 # A latent that requires gradients -> the prompt's mean maps, differentiable, or None if none arrived.
 Evaluate = Callable[[torch.Tensor], "torch.Tensor | None"]
@@ -34,16 +35,26 @@ class GradientPass:
     ) -> torch.Tensor:
         """What `move(x, evaluate)` makes of the latent; `evaluate` calls the solver's `model(x, sigma, **kwargs)`."""
         started = time.perf_counter()
-        with differentiable(self.guider.model_patcher.model, *beside_the_network(self.guider)):
+        patcher = self.guider.model_patcher
+        with (
+            caches_aside(self.guider.model_options, kwargs.get("model_options", {})),
+            random_numbers_kept(patcher.load_device),
+            writes_explained(),
+            differentiable(patcher.model, *beside_the_network(self.guider)),
+        ):
             kwargs, sigma = ordinary(kwargs), sigma.clone()
 
             def evaluate(latent: torch.Tensor) -> torch.Tensor | None:
                 with self.tap.listening(gradient=True) as recording:
                     try:
-                        model(latent, sigma, **kwargs)
+                        # A neighbour may write into what it gets, but not into what the gradient is of.
+                        model(latent.clone(), sigma, **kwargs)
                     except PassEnded:
                         pass
-                return recording.result()
+                maps = recording.result()
+                if maps is not None and not maps.requires_grad:
+                    raise no_gradients(patcher.model.diffusion_model)
+                return maps
 
             result = move(x.clone(), evaluate)
         self.seconds += time.perf_counter() - started

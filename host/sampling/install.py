@@ -3,7 +3,6 @@
 import time
 from dataclasses import replace
 
-import comfy.model_management
 import comfy.patcher_extension
 
 from ...core.control.record import Record
@@ -49,14 +48,14 @@ def attach(
         )
     cross_attention_sites(model.model.diffusion_model)
     demo = is_demo_model(model)
-    method, reason = method.resolve(targets, Situation(can_be_differentiated(model), layout is not None, demo))
+    method, reason = method.resolve(targets, Situation(layout is not None, demo))
     plan = Plan(
         method, targets, strength, start, end, Record(), node_id, reason, layout, hints=_presets_for(demo, method)
     )
     if plan.mix is not None:
         plan = replace(plan, local=local_prompts(plan.mix.method, targets, layout))
     plan.begin()
-    patched = resident_clone(model) if plan.moves or plan.guides else model.clone()
+    patched = model.clone()
     patched.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, KEY, _OuterSample(plan))
     if plan.moves or plan.guides:
         patched.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.PREPARE_SAMPLING, KEY, _prepare_sampling)
@@ -96,33 +95,8 @@ def local_prompts(method: OutputMix, targets: Targets, layout: Layout | None) ->
     return tuple(targets.encode([method.local_prompt(phrase) for phrase in placed]))
 
 
-def can_be_differentiated(model) -> bool:
-    """Whether the weights can lie on the device as a whole, where the gradients need them."""
-    if model.is_dynamic() and model.cached_patcher_init is None:
-        return False
-    device = model.load_device
-    return device.type == "cpu" or model.model_size() < comfy.model_management.get_total_memory(device)
-
-
-def resident_clone(model):
-    """A clone whose weights stay on the device during a run: autograd must find them where it left them.
-
-    The host's dynamic loader streams weights through shared buffers. It can make a clone that does not, from the file.
-    """
-    if not model.is_dynamic():
-        return model.clone()
-    if model.cached_patcher_init is None:
-        raise HostError(
-            "This model streams its weights and was not loaded by one of ComfyUI's own loaders, so it cannot be loaded "
-            "as a whole for the gradients. "
-            "Load it with Load Checkpoint or Load Diffusion Model, or start ComfyUI with --disable-dynamic-vram."
-        )
-    return model.clone(disable_dynamic=True)
-
-
 def _prepare_sampling(executor, model, noise_shape, conds, *args, **kwargs):
-    """The host's PREPARE_SAMPLING wrapper: the whole model on the device, and room for what is kept for backward."""
-    kwargs["force_full_load"] = True
+    """The host's PREPARE_SAMPLING wrapper: room for what is kept for backward."""
     return executor(model, [noise_shape[0] * _GRADIENT_ROWS, *noise_shape[1:]], conds, *args, **kwargs)
 
 

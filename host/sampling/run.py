@@ -13,7 +13,6 @@ from ...core.control.prediction import PredictionGuide
 from ...core.control.scores import ScoreEditor
 from ...core.layout import solve
 from ...core.maps.resolution import choose_level
-from ..errors import HostError
 from ..networks.edits import LayerEdit, chain_of
 from ..networks.mixes import LayerMixes
 from ..networks.rows import Rows
@@ -21,7 +20,6 @@ from ..networks.tap import Tap
 from ..networks.unet import cross_attention_sites, edited_sites, last_site, sites_at
 from ..progress import show_on_node, stop_if_interrupted
 from .coordinates import Coordinates
-from .grad import streams_weights
 from .gradient_pass import GradientPass
 from .guidance import Guide, guidance_of
 from .plan import Plan
@@ -168,7 +166,6 @@ class Run:
 
     def _moved(self, model, x, sigma, kwargs, progress: float, level: float) -> torch.Tensor:
         """The latent after this step's updates, a new tensor."""
-        self._refuse_streamed_weights()
         factor = self.coordinates.factor(level)
         return self.gradient.moved(
             model,
@@ -177,14 +174,6 @@ class Run:
             kwargs,
             lambda latent, evaluate: self.optimiser.step(latent, progress, factor, evaluate, level),
         )
-
-    def _refuse_streamed_weights(self) -> None:
-        if streams_weights(self.guider.model_patcher):
-            raise HostError(
-                f"The model does not fit into the graphics card's memory as a whole, and {self.plan.method.title} "
-                f"needs it there. "
-                "Close other programs, use a smaller picture or batch, or start ComfyUI with --highvram."
-            )
 
     def _progress(self, log: StepLog) -> None:
         stop_if_interrupted()

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 from prompt_fidelity.core.control.record import Record
-from prompt_fidelity.core.methods import METHODS, LatentLoss, MethodError
+from prompt_fidelity.core.methods import METHODS, LatentLoss
 from prompt_fidelity.core.methods.auto import RULES, Auto
 from prompt_fidelity.core.methods.base import Situation
 from prompt_fidelity.core.methods.combined import CombinedMethods
@@ -41,15 +41,6 @@ def test_what_the_prompt_holds_decides(objects, because):
     assert method.applies(make_targets(objects))
 
 
-def test_streamed_weights_choose_the_method_without_gradients():
-    without = Situation(gradients=False)
-    method, reason = chosen(make_targets(), without)
-    assert method.name == "attention_regulation" and "streamed" in reason
-    only_gradients = {name: method for name, method in METHODS.items() if name != "attention_regulation"}
-    with pytest.raises(MethodError, match="--disable-dynamic-vram"):
-        chosen(make_targets(), without, only_gradients)
-
-
 def test_a_layout_decides_where_there_is_a_method_for_it():
     drawn = Situation(layout=True)
     related = replace(make_targets(), relations=(Relation(0, "left of", 1),))
@@ -60,8 +51,8 @@ def test_a_layout_decides_where_there_is_a_method_for_it():
     assert "a layout says" not in chosen(related, drawn, without)[1]
 
 
-def test_a_layout_needs_no_gradients():
-    method, reason = chosen(make_targets(), Situation(gradients=False, layout=True))
+def test_the_method_of_a_layout_needs_no_gradients():
+    method, reason = chosen(make_targets(), Situation(layout=True))
     assert not any(isinstance(part.method, LatentLoss) for part in method.parts)
     assert reason.startswith("Space-Time Attention + Attention Regulation") and "layout" in reason
 

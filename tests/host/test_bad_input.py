@@ -78,26 +78,6 @@ def test_a_sampler_object_that_is_no_ksampler(untouched):
         guider.sample(noise, noise, Other(), torch.tensor([14.0, 0.0]), seed=0)
 
 
-def test_weights_that_are_streamed(untouched):
-    """The mark that the host's low-memory loading sets on a model; only a graphics card can show the loading itself."""
-    controlled, record = patched()
-    controlled.add_callback(
-        comfy.patcher_extension.CallbacksMP.ON_PRE_RUN, lambda patcher: setattr(patcher.model, "model_lowvram", True)
-    )
-    with pytest.raises(HostError, match="--highvram"):
-        sample(controlled)
-    untouched.model.model_lowvram = False
-    assert record.interrupted and not record.steps
-
-
-def test_weights_that_are_streamed_by_the_dynamic_loader(monkeypatch):
-    model = models("sd1")[0].clone()
-    monkeypatch.setattr(model, "is_dynamic", lambda: True)
-    model.cached_patcher_init = None
-    with pytest.raises(HostError, match="--disable-dynamic-vram"):
-        attach(model, METHODS["t_sam"](), encoded("sd1")[1])
-
-
 def test_one_object_is_a_warning_not_an_error():
     conditioning, targets = encoded("sd1", "a black car")
     controlled, record = patched(targets=targets)

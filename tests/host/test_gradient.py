@@ -1,5 +1,9 @@
 """The gradient that moves the latent: exact, early, and on weights that are left as they were."""
 
+import concurrent.futures
+import operator
+
+import comfy.model_management
 import pytest
 import torch
 from hostkit import FAMILIES, LATENT_METHODS, encoded, models, noise, patched, sample
@@ -76,18 +80,77 @@ def test_gradient_agrees_with_central_differences(monkeypatch):
     assert len(relative) == 4 and max(relative) < 1e-4
 
 
-def test_weights_are_lent_and_given_back():
+def test_weights_stay_what_they_are():
     network = models("sd1")[0].model
-    before = dict(network.named_parameters())
+    before, weight = dict(network.named_parameters()), network.diffusion_model.out[2].weight
     assert all(weight.is_inference() for weight in before.values())
     with pytest.raises(ZeroDivisionError), differentiable(network):
-        assert not any(weight.is_inference() or weight.requires_grad for weight in network.parameters())
-        alias = network.diffusion_model.out[2].weight
-        original = before["diffusion_model.out.2.weight"]
-        assert not alias.is_inference() and alias.data_ptr() == original.data_ptr()
+        x = torch.ones_like(weight).requires_grad_()
+        assert torch.equal(torch.autograd.grad((x * weight).sum(), x)[0], weight), "and it can be differentiated by"
         raise ZeroDivisionError
     after = dict(network.named_parameters())
     assert after.keys() == before.keys() and all(after[name] is before[name] for name in before)
+
+
+def test_a_pass_in_a_pass_takes_nothing_from_it(monkeypatch):
+    """Several Apply nodes: what the inner puts back is what the outer put there."""
+    comfy.model_management.unload_all_models()
+    network = models("sd1")[0].model
+    layer = network.diffusion_model.input_blocks[1][0].in_layers[2]
+    with monkeypatch.context() as patch:
+        patch.setattr(layer, "comfy_cast_weights", True)
+        with differentiable(network) as outer:
+            x = torch.ones(1, layer.in_channels, 8, 8, requires_grad=True)
+            with differentiable(network):
+                inner = layer(x)
+            again = layer(x)
+            assert not outer.storages, "no weight is kept"
+        assert torch.equal(*(torch.autograd.grad(out.sum(), x)[0] for out in (inner, again)))
+    assert "forward_comfy_cast_weights" not in vars(layer)
+
+
+def test_another_threads_picture_is_drawn_as_ever():
+    network = models("sd1")[0].model
+    layer = network.diffusion_model.input_blocks[1][0].in_layers[2]
+    with torch.inference_mode():
+        x = torch.ones(1, layer.in_channels, 8, 8)
+        alone = layer(x)
+
+    def draw():
+        with torch.inference_mode():
+            return layer(x)
+
+    with differentiable(network), concurrent.futures.ThreadPoolExecutor() as threads:
+        beside = threads.submit(draw).result()
+    assert beside.is_inference() and torch.equal(beside, alone)
+
+
+def test_a_write_into_what_is_kept_leaves_the_gradient_what_it_is():
+    for write in (
+        lambda y: y.mul_(3),
+        lambda y: y.__setitem__(slice(1), 5.0),
+        lambda y: torch.clamp(y, max=1, out=y),
+        lambda y: y.view(3, 1)[1:].sub_(1),
+        lambda y: operator.iadd(y, 1),
+        lambda y: torch.nn.functional.relu(y, inplace=True),
+        lambda y: torch._foreach_add_([y], 1.0),
+    ):
+        with differentiable():
+            x = torch.ones(3, requires_grad=True)
+            y = x * 2
+            z = (y * y).sum()
+            write(y)
+            assert torch.equal(torch.autograd.grad(z, x)[0], torch.full((3,), 8.0))
+
+
+def test_a_write_that_goes_by_unseen_is_an_error_and_no_wrong_gradient():
+    with differentiable(), pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        x = torch.ones(3, requires_grad=True)
+        y = x * 2
+        z = (y * y).sum()
+        with torch._C.DisableTorchFunction():
+            y.mul_(3)
+        torch.autograd.grad(z, x)
 
 
 def test_the_pass_runs_only_the_controlled_row(monkeypatch):

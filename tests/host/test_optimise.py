@@ -20,6 +20,7 @@ from prompt_fidelity.host.optimise import Sampling, optimise_space_time
 from prompt_fidelity.host.sampling.install import attach
 from prompt_fidelity.host.scoring import ClipScorer
 from prompt_fidelity.nodes.optimise import FidelityOptimiseSpaceTime, FidelitySpaceTimeWeights
+from streaming import stream_weights
 from test_other_packs import small_controlnet
 
 STEPS = 4
@@ -224,21 +225,14 @@ def test_what_cannot_work_is_said_before_anything_is_computed():
         search(targets=other, layout=solve(other, 128, 128))
 
 
-def test_weights_that_are_streamed_are_refused(monkeypatch):
-    """The mark that the host's low-memory loading sets on a model; only a graphics card can show the loading itself."""
-    network, told, load = models("sd1")[0].model, [], comfy.model_management.load_models_gpu
-
-    def load_in_part(patchers, *args, **options):
-        load(patchers, *args, **options)
-        network.model_lowvram = True
-
-    monkeypatch.setattr(comfy.model_management, "load_models_gpu", load_in_part)
-    try:
-        with pytest.raises(HostError, match="the graphics card's memory together.*--highvram"):
-            search(told=lambda *done: told.append(done))
-    finally:
-        network.model_lowvram = False
-    assert not told
+def test_weights_that_are_streamed_are_learned_from_as_well(monkeypatch):
+    """The model, the VAE and CLIP Vision need not lie on the card: the gradient has the bits that it has if they do."""
+    whole, _ = search(epochs=1)
+    with monkeypatch.context() as patch:
+        buffers = stream_weights(patch)
+        streamed, _ = search(epochs=1)
+        comfy.model_management.unload_all_models()
+    assert buffers.fetches > 1000 and torch.equal(torch.tensor(streamed.table), torch.tensor(whole.table))
 
 
 def test_weights_of_other_objects_are_refused_when_they_are_applied():

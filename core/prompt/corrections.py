@@ -7,20 +7,68 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from .lexicon import COLOUR_NOUNS, COLOURS, HOMOGRAPHS, ING_NOUNS, POSTURE_VERBS, is_compound, singular
+from .lexicon import (
+    COLOUR_NOUNS,
+    COLOURS,
+    HOMOGRAPHS,
+    ING_NOUNS,
+    MEDIA,
+    MEDIA_OF,
+    NUMERALS,
+    POSTURE_VERBS,
+    is_compound,
+    is_plural,
+    singular,
+)
 from .word import Word
 
 _ENDS_A_PHRASE = ("PUN", "CJC", "CJS", "PRP", "PRF", "POS", "DTQ")
 
 
-def corrected(words: list[Word]) -> list[Word]:
-    """The words of a sentence with their tags mended."""
+def corrected(words: list[Word], titled: bool = False) -> list[Word]:
+    """The words of a sentence with their tags mended. `titled` says that capital letters mean nothing in it."""
+    words = [_striped(words, i) for i in range(len(words))]
     words = [replace(word, tag="VVZ") if _is_posture(words, i) else word for i, word in enumerate(words)]
     result: list[Word] = []
     for i, word in enumerate(words):
         tags = (rule(word, result, words[i + 1 : i + 3]) for rule in _RULES)
         result.append(replace(word, tag=next((tag for tag in tags if tag), word.tag)))
-    return result
+    return result if titled else [replace(word, tag="NP0") if _is_name(result, i) else word for i, word in enumerate(result)]
+
+
+def _is_name(words: list[Word], i: int) -> bool:
+    """A capitalised word within a sentence; at its start only if an adjective or the like can't stand there."""
+    word = words[i]
+    if not word.capital or word.tag[0] in "CDPEGS" or word.tag == "AT0" or word.text == "i":
+        return False
+    before = words[i - 1] if i else None
+    if before is not None and before.text not in (",", ":", "("):
+        return before.is_noun or before.is_determiner or word.is_noun or word.tag in ("UNC", "AV0", "AVP", "CRD", "AJ0")
+    after = words[i + 1] if i + 1 < len(words) else None
+    if after is None or word.is_verb:
+        return False
+    if after.capital:
+        return not word.is_adjective or word.tag == "ORD"
+    return word.text not in COLOURS and (word.tag == "NP0" or after.is_verb or after.tag == "PRP") and (
+        word.tag != "NN2" and (word.is_noun or word.tag in ("UNC", "AV0", "AJ0"))
+    )
+
+
+def _striped(words: list[Word], i: int) -> Word:
+    """ "an orange and white cat", "a ruby and gold crown": a colour in a row of colours before a noun describes it."""
+    word = words[i]
+    if word.text not in COLOURS or not (word.is_noun or word.tag == "UNC"):
+        return word
+    j = i + 1
+    while j < len(words) and (words[j].text in COLOURS or words[j].text in ("and", ",", "&")):
+        j += 1
+    if j == i + 1 or j >= len(words) or words[j - 1].text not in COLOURS or words[j - 1] is word:
+        return word
+    if not (words[j].is_noun or words[j].is_adjective) or "and" not in [w.text for w in words[i:j]] + ["&"]:
+        return word
+    if words[j].is_verb or (i and words[i - 1].text in ("a", "an") and is_plural(words[j].text)):
+        return word  # "an orange and red apples"
+    return replace(word, tag="AJ0")
 
 
 def _is_posture(words: list[Word], i: int) -> bool:
@@ -38,7 +86,22 @@ def _nearby(word: Word, before: list[Word], after: list[Word]) -> str | None:
 
 def _unknown(word: Word, before: list[Word], after: list[Word]) -> str | None:
     """A word that HanTa has never seen is a name for a thing."""
-    return "NN1" if word.tag == "UNC" and word.text.isalpha() else None
+    if word.tag == "CRD" and word.text.isalpha() and word.text not in NUMERALS:
+        return "NN1"
+    return "NN1" if word.tag in ("UNC", "ZZ0") and word.text.isalpha() else None
+
+
+def _picture(word: Word, before: list[Word], after: list[Word]) -> str | None:
+    """ "3d render of": what shows something is a noun, whatever else the word can be."""
+    is_media = word.text in MEDIA or word.text in MEDIA_OF
+    return "NN1" if is_media and after and after[0].text == "of" and not word.is_noun else None
+
+
+def _third_person(word: Word, before: list[Word], after: list[Word]) -> str | None:
+    """ "a monkey steals a banana": no plural stands between a noun and an article."""
+    if word.tag != "NN2" or not before or before[-1].tag not in ("NN1", "NP0") or not after:
+        return None
+    return "VVZ" if after[0].tag in ("AT0", "DPS") and word.text.endswith("s") else None
 
 
 def _compound(word: Word, before: list[Word], after: list[Word]) -> str | None:
@@ -65,7 +128,7 @@ def _gerund(word: Word, before: list[Word], after: list[Word]) -> str | None:
     """ "giraffe eating leaves": no eating leaves."""
     if not (word.is_noun and word.text.endswith("ing") and before and after):
         return None
-    is_between = before[-1].is_noun and (after[0].is_noun or after[0].is_determiner)
+    is_between = before[-1].is_noun and (after[0].is_noun or after[0].is_determiner or after[0].tag == "PRP")
     return "VVG" if is_between and singular(word.text) not in ING_NOUNS else None
 
 
@@ -91,7 +154,7 @@ def _verb_in_phrase(word: Word, before: list[Word], after: list[Word]) -> str | 
 
 def _adjective_alone(word: Word, before: list[Word], after: list[Word]) -> str | None:
     """ "the yellow remote": an adjective with nothing after it to describe is a noun."""
-    if word.tag != "AJ0" or not before or before[-1].is_noun or not _is_in_phrase(before):
+    if word.tag not in ("AJ0", "AJC") or not before or before[-1].is_noun or not _is_in_phrase(before):
         return None
     if word.text in COLOURS and word.text not in COLOUR_NOUNS:
         return None
@@ -110,4 +173,16 @@ def _is_in_phrase(before: list[Word]) -> bool:
     return False
 
 
-_RULES = (_nearby, _unknown, _compound, _colour, _side, _gerund, _homograph, _verb_in_phrase, _adjective_alone)
+_RULES = (
+    _nearby,
+    _unknown,
+    _picture,
+    _third_person,
+    _compound,
+    _colour,
+    _side,
+    _gerund,
+    _homograph,
+    _verb_in_phrase,
+    _adjective_alone,
+)

@@ -10,7 +10,7 @@ from .lexicon import singular
 from .phrases import noun_phrase
 from .scene import Scene, SceneObject, SceneRelation, Span, WordNotFound
 from .syntax import parse_weights
-from .tagger import sentences
+from .tagger import tagged_sentences
 from .word import Word
 
 # Tags of words that hold a sentence together; an error message doesn't offer them.
@@ -46,7 +46,7 @@ def find_words(text: str, words: str) -> Scene:
     Raises `WordNotFound` if an entry is not in the text, or listed more often than the text has it.
     """
     entries = [entry for entry in (part.strip() for part in re.split(r"[,\n]", parse_weights(words).text)) if entry]
-    tagged = [word for sentence in sentences(text) for word in sentence]
+    tagged = [word for sentence in tagged_sentences(text) for word in sentence]
     by_grammar = extract(text)
     taken: set[int] = set()  # indices of words that some entry has claimed as its name
     found: dict[int, SceneObject] = {}
@@ -61,7 +61,7 @@ def find_words(text: str, words: str) -> Scene:
 
 
 def _find(text: str, tagged: list[Word], entry: str, taken: set[int], by_grammar: Scene) -> SceneObject | None:
-    wanted = [word.text for sentence in sentences(entry) for word in sentence]
+    wanted = [word.text for sentence in tagged_sentences(entry) for word in sentence]
     for same in (lambda a, b: a == b, lambda a, b: singular(a) == singular(b)):
         for i in range(len(tagged) - len(wanted) + 1):
             if wanted and all(same(word.text, want) for word, want in zip(tagged[i:], wanted, strict=False)):
@@ -148,7 +148,7 @@ def _explain(entry: str, entries: list[str], tagged: list[Word]) -> str:
     offered = ", ".join(dict.fromkeys(word.text for word in tagged if word.tag not in _FUNCTION_TAGS)) or "no words"
     missing = [
         word.text
-        for sentence in sentences(entry)
+        for sentence in tagged_sentences(entry)
         for word in sentence
         if singular(word.text) not in map(singular, words)
     ]

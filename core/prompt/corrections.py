@@ -27,10 +27,13 @@ _ENDS_A_PHRASE = ("PUN", "CJC", "CJS", "PRP", "PRF", "POS", "DTQ")
 
 def corrected(words: list[Word], titled: bool = False) -> list[Word]:
     """The words of a sentence with their tags mended. `titled` says that capital letters mean nothing in it."""
-    words = [_striped(words, i) for i in range(len(words))]
+    stripes = {i for i in range(len(words)) if _is_stripe(words, i)}
     words = [replace(word, tag="VVZ") if _is_posture(words, i) else word for i, word in enumerate(words)]
     result: list[Word] = []
     for i, word in enumerate(words):
+        if i in stripes:
+            result.append(replace(word, tag="AJ0"))
+            continue
         tags = (rule(word, result, words[i + 1 : i + 3]) for rule in _RULES)
         result.append(replace(word, tag=next((tag for tag in tags if tag), word.tag)))
     return result if titled else [replace(word, tag="NP0") if _is_name(result, i) else word for i, word in enumerate(result)]
@@ -54,21 +57,19 @@ def _is_name(words: list[Word], i: int) -> bool:
     )
 
 
-def _striped(words: list[Word], i: int) -> Word:
-    """ "an orange and white cat", "a ruby and gold crown": a colour in a row of colours before a noun describes it."""
-    word = words[i]
-    if word.text not in COLOURS or not (word.is_noun or word.tag == "UNC"):
-        return word
-    j = i + 1
-    while j < len(words) and (words[j].text in COLOURS or words[j].text in ("and", ",", "&")):
-        j += 1
-    if j == i + 1 or j >= len(words) or words[j - 1].text not in COLOURS or words[j - 1] is word:
-        return word
-    if not (words[j].is_noun or words[j].is_adjective) or "and" not in [w.text for w in words[i:j]] + ["&"]:
-        return word
-    if words[j].is_verb or (i and words[i - 1].text in ("a", "an") and is_plural(words[j].text)):
-        return word  # "an orange and red apples"
-    return replace(word, tag="AJ0")
+def _is_stripe(words: list[Word], i: int) -> bool:
+    """A colour in a row of colours before a noun: "an orange and white cat", "a ruby, silver and gold crown"."""
+    if words[i].text not in COLOURS:
+        return False
+    end, joints = i + 1, set()
+    while end < len(words) and (words[end].text in COLOURS or words[end].text in ("and", ",", "&")):
+        joints.add(words[end].text)
+        end += 1
+    if not joints & {"and", "&"} or end == len(words) or words[end - 1].text not in COLOURS:
+        return False
+    if i and words[i - 1].text in ("a", "an") and is_plural(words[end].text):
+        return False  # "an orange and red apples"
+    return words[end].is_noun or words[end].is_adjective
 
 
 def _is_posture(words: list[Word], i: int) -> bool:
@@ -88,7 +89,7 @@ def _unknown(word: Word, before: list[Word], after: list[Word]) -> str | None:
     """A word that HanTa has never seen is a name for a thing."""
     if word.tag == "CRD" and word.text.isalpha() and word.text not in NUMERALS:
         return "NN1"
-    return "NN1" if word.tag in ("UNC", "ZZ0") and word.text.isalpha() else None
+    return "NN1" if word.tag == "UNC" and word.text.isalpha() else None
 
 
 def _picture(word: Word, before: list[Word], after: list[Word]) -> str | None:
@@ -118,8 +119,12 @@ def _colour(word: Word, before: list[Word], after: list[Word]) -> str | None:
 
 
 def _side(word: Word, before: list[Word], after: list[Word]) -> str | None:
-    """ "to the left of" is a noun, "sits left of" is not."""
-    if word.text not in ("left", "right") or not after or after[0].text != "of":
+    """ "to the left of" is a noun, "sits left of" is not, nor is "a cat, left" or "a cat (left)"."""
+    if word.text not in ("left", "right"):
+        return None
+    if before and before[-1].is_noun and (not after or after[0].text in (",", "and", ")", "]")):
+        return "AV0"
+    if not after or after[0].text != "of":
         return None
     return "NN1" if before and before[-1].is_determiner else "AV0"
 
@@ -128,7 +133,8 @@ def _gerund(word: Word, before: list[Word], after: list[Word]) -> str | None:
     """ "giraffe eating leaves": no eating leaves."""
     if not (word.is_noun and word.text.endswith("ing") and before and after):
         return None
-    is_between = before[-1].is_noun and (after[0].is_noun or after[0].is_determiner or after[0].tag == "PRP")
+    goes_on = after[0].is_noun or after[0].is_determiner or after[0].tag in ("PRP", "UNC")
+    is_between = before[-1].is_noun and goes_on
     return "VVG" if is_between and singular(word.text) not in ING_NOUNS else None
 
 
@@ -158,8 +164,9 @@ def _adjective_alone(word: Word, before: list[Word], after: list[Word]) -> str |
         return None
     if word.text in COLOURS and word.text not in COLOUR_NOUNS:
         return None
-    if after and after[0].text == "," and after[-1].is_adjective:
-        return None  # "a small, white bathroom"
+    joints = (",", "and", "&") if word.text in COLOURS else (",",)
+    if after and after[0].text in joints and after[-1].is_adjective:
+        return None  # "a small, white bathroom", "an orange and white cat"
     return "NN1" if not after or after[0].tag in _ENDS_A_PHRASE or after[0].is_verb else None
 
 

@@ -37,8 +37,13 @@ def _credit_end(chunks: list[Chunk], i: int, before: list[Chunk]) -> int:
         end = i + 1
         if end + 1 < len(chunks) and chunks[end].kind == "of" and chunks[end + 1].kind == "np":
             end = _names_end(chunks, end + 1)
-        while before and (before[-1].kind in ("prep", "place") or before[-1].kind == "owner"):
-            before.pop()  # "in the style of"
+        while before and before[-1].kind in ("prep", "place", "owner", "np", "adjective"):
+            is_name = before[-1].kind == "np"
+            if is_name and before[-1].phrase.determiner:
+                break
+            before.pop()  # "in the style of", "studio ghibli style"
+            if not is_name and before and before[-1].kind == "np":
+                break
         return end
     return i
 

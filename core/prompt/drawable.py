@@ -42,7 +42,7 @@ def _is_whole(phrase: Phrase, role: str, directed: bool, after: Chunk | None) ->
     """Whether it is no mere part of something, nor the place where all is."""
     head = phrase.head
     whole_is_named = phrase.possessed or (after is not None and after.kind == "of")
-    if phrase.is_body_part:
+    if phrase.is_body_part and not (head in lexicon.THINGS_TOO and phrase.determiner in ("a", "an")):
         return not whole_is_named and bool(phrase.attributes or len(phrase.name) > 1)
     if (head in lexicon.THING_PARTS and whole_is_named) or (head in lexicon.MATERIALS and phrase.possessed):
         return False

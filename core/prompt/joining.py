@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .chunks import Chunk
-from .lexicon import COLOURS, CONTAINERS, DEPICTING, DEPICTIONS, MEDIA, MEDIA_OF, PARTITIVES, QUALITY, is_plural
+from .lexicon import COLOURS, CONTAINERS, DEPICTING, DEPICTIONS, MEDIA, MEDIA_OF, PARTITIVES, is_plural
 from .phrases import Phrase
 from .spatial import Place
 
@@ -72,7 +72,7 @@ def _is_picture(result: list[Chunk]) -> bool:
     head = result[-3].phrase.head
     before = result[-4] if len(result) > 3 else None
     is_first = before is None or before.kind in ("comma", "other", "adjective", "gap") or len(result) == 4
-    return head in MEDIA or ((head in MEDIA_OF or head in QUALITY) and is_first)
+    return head in MEDIA or (head in MEDIA_OF and is_first)
 
 
 def _counted(outer: Phrase, inner: Phrase, is_picture: bool) -> Phrase | None:

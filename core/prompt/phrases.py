@@ -8,6 +8,7 @@ from .lexicon import (
     BODY_PARTS,
     COLOUR_NOUNS,
     COLOURS,
+    LANDMARKS,
     MATERIALS,
     NOT_ATTRIBUTES,
     OTHERNESS,
@@ -60,12 +61,12 @@ class Phrase:
 
     @property
     def is_person(self) -> bool:
-        return is_person(self.head) or self.name[-1].tag == "NP0"
+        return is_person(self.head) or (self.name[-1].tag == "NP0" and self.head not in LANDMARKS)
 
     @property
     def is_agent(self) -> bool:
         """Whether it can act: somebody, an animal, or something with a name."""
-        return is_agent(self.head) or self.name[-1].tag == "NP0"
+        return is_agent(self.head) or (self.name[-1].tag == "NP0" and self.head not in LANDMARKS)
 
     @property
     def is_colour(self) -> bool:

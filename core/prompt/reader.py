@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .chunks import Chunk
 from .drawable import is_drawable
-from .lexicon import READY, SIDES, is_setting
+from .lexicon import READY, SIDES, TIMES, is_setting
 from .places import complete, read_place, relate_sides, stand
 from .reading import DIRECTIONS, Reading
 from .roles import role_of
@@ -45,8 +45,10 @@ class Reader:
         """
         things = self.reading.things
         if all(is_setting(thing.phrase.head) for thing in things.all):
+            only = not things.all
             for phrase in things.settings:
-                things.add(phrase, self.reading.number)
+                if only or phrase.head not in TIMES:
+                    things.add(phrase, self.reading.number)
         relate_sides(self.reading)
         return things
 

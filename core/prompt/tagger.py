@@ -11,7 +11,7 @@ from .split import split_words
 from .word import Word
 
 # Words that are tagged at once: a longer "sentence" is cut.
-LONGEST_SENTENCE = 400
+LONGEST_SENTENCE = 2000
 
 
 def tagged_sentences(text: str) -> list[list[Word]]:

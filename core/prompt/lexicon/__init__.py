@@ -4,7 +4,7 @@ A noun is an object unless it is listed here as something that is not drawn as a
 general knowledge about English, both spellings where they differ.
 """
 
-from .beings import PERSONS, is_agent, is_person
+from .beings import LANDMARKS, PERSONS, is_agent, is_person
 from .forms import is_plural, progressive, singular
 from .functions import (
     AUXILIARIES,
@@ -36,6 +36,7 @@ from .unseen import (
     QUALITY,
     QUALITY_OR_THING,
     SETTINGS,
+    THINGS_TOO,
     THING_PARTS,
     TIMES,
     is_abstract,

@@ -46,6 +46,12 @@ CREATURES = words(
     "mailman fireman miner lumberjack peasant noble servant slave prisoner thief burglar pharaoh geisha "
     "shinobi ronin swordsman swordswoman swordfighter huntress priestess enchantress dame maiden she he boss"
 )
+# Names that end in these are of buildings and the like: "the Sydney Opera House" does nothing.
+LANDMARKS = words(
+    "tower house bridge castle palace temple wall gate museum cathedral church statue canyon mountain mount falls "
+    "square park street stadium hall opera building center centre station airport lake river island fuji everest "
+    "colosseum taj mahal ben pyramid pyramids sphinx stonehenge arch needle monument memorial garden gardens city"
+)
 _ENDINGS = ("man", "woman", "men", "women", "person", "girl", "boy", "ist", "ician", "ess", "saur", "lady", "people")
 _NO_BEING = words(
     "fist twist list mist waist wrist toast dress mattress fortress cypress address business chess mess press "

@@ -40,6 +40,8 @@ BODY_PARTS = words(
     "moustache skin fur tail paw paws claw claws mane wing wings beak fin fins hoof hooves body torso lap elbow "
     "wrist ankle cheek chin forehead brow belly stomach breast breasts muzzle snout whiskers antlers flesh scales"
 )
+# Of these, what is a thing of its own with an article: "a pirate carrying a chest".
+THINGS_TOO = words("chest")
 # Belong to a thing when said to be its own: "its wheels", "the door of the house".
 THING_PARTS = words(
     "wheel wheels tire tires tyre tyres handle handles lid screen cover surface blade blades petal petals stem bark "
@@ -58,7 +60,7 @@ QUALITY = words(
     "nsfw solo official anatomy proportions noise blur jpeg artifact artifacts signature watermark text username "
     "trending award winning kodak canon nikon sony leica fujifilm dslr polaroid closeup cg cgi 3d 2d pixel anime "
     "lineart brushstrokes technique medium color colors colour colours colouring coloring scheme gradient effect "
-    "effects filter background reflection reflections look theme version"
+    "effects filter res lowres hires low-res hi-res background reflection reflections look theme version"
 )
 # Of these, what an article makes a thing: "a painter with a palette".
 QUALITY_OR_THING = words("lens palette engine artist film text filter signature texture design reflection")

@@ -86,10 +86,12 @@ def _vague(constraints: Constraints, relation: Relation, relations: tuple[Relati
     constraints.near.append((subject, other))
     if frozenset((subject, other)) in constraints.ordered:
         return
-    if predicate in _SUBJECT_WITHIN:
-        constraints.within.append((subject, other))
-    elif predicate in _OBJECT_WITHIN:
-        constraints.within.append((other, subject))
+    if predicate in _SUBJECT_WITHIN or predicate in _OBJECT_WITHIN:
+        inner, outer = (subject, other) if predicate in _SUBJECT_WITHIN else (other, subject)
+        if _lies_in(constraints, outer, inner):
+            constraints.given_up.append(relation)
+        else:
+            constraints.within.append((inner, outer))
     elif predicate in _DEPTH:
         ends = (other, subject) if _DEPTH[predicate] == (1, 0) else (subject, other)
         _order(constraints, Apart(*ends, 1, share=_DEPTH_APART))
@@ -102,6 +104,17 @@ def _vague(constraints: Constraints, relation: Relation, relations: tuple[Relati
         constraints.level.append((subject, other, 1))
     elif predicate in _SIDE_BY_SIDE:
         constraints.level.append((subject, other, 1))
+
+
+def _lies_in(constraints: Constraints, inner: int, outer: int) -> bool:
+    """Whether a thing already lies in another, directly or within what lies in it."""
+    around = {inner}
+    for _ in constraints.within:
+        wider = around | {o for i, o in constraints.within if i in around}
+        if wider == around:
+            break
+        around = wider
+    return outer in around
 
 
 def _order(constraints: Constraints, new: Apart) -> bool:

@@ -16,6 +16,7 @@ from .lexicon import (
     MEDIA_OF,
     NUMERALS,
     POSTURE_VERBS,
+    is_agent,
     is_compound,
     is_plural,
     singular,
@@ -81,6 +82,15 @@ def _is_posture(words: list[Word], i: int) -> bool:
     return i + 1 == len(words) or words[i + 1].tag in ("PRP", "AV0", "AVP", "AJ0", "TO0", "PUN", "CJC", "ORD")
 
 
+def _embedding(word: Word, before: list[Word], after: list[Word]) -> str | None:
+    """ "a photo of embedding:me", "embedding:me riding a bike": an embedding where only a noun can stand."""
+    if not word.text.startswith("embedding:"):
+        return None
+    led = bool(before) and (before[-1].is_determiner or before[-1].is_adjective or before[-1].tag in ("PRF", "PRP"))
+    acts = bool(after) and (after[0].is_verb or after[0].text in ("with", "in", "on"))
+    return "NP0" if led or acts else None
+
+
 def _nearby(word: Word, before: list[Word], after: list[Word]) -> str | None:
     return "AV0" if word.text == "nearby" and not (after and after[0].is_noun) else None
 
@@ -131,8 +141,10 @@ def _side(word: Word, before: list[Word], after: list[Word]) -> str | None:
 
 def _gerund(word: Word, before: list[Word], after: list[Word]) -> str | None:
     """ "giraffe eating leaves": no eating leaves."""
-    if not (word.is_noun and word.text.endswith("ing") and before and after):
+    if not (word.is_noun and word.text.endswith("ing") and before):
         return None
+    if not after or after[0].text in (",", "and"):  # "a vampire singing"
+        return "VVG" if is_agent(before[-1].text) and singular(word.text) not in ING_NOUNS else None
     goes_on = after[0].is_noun or after[0].is_determiner or after[0].tag in ("PRP", "UNC")
     is_between = before[-1].is_noun and goes_on
     return "VVG" if is_between and singular(word.text) not in ING_NOUNS else None
@@ -167,6 +179,8 @@ def _adjective_alone(word: Word, before: list[Word], after: list[Word]) -> str |
     joints = (",", "and", "&") if word.text in COLOURS else (",",)
     if after and after[0].text in joints and after[-1].is_adjective:
         return None  # "a small, white bathroom", "an orange and white cat"
+    if after and after[0].text in ("yet", "but"):
+        return None  # "a cozy yet modern room"
     return "NN1" if not after or after[0].tag in _ENDS_A_PHRASE or after[0].is_verb else None
 
 
@@ -181,6 +195,7 @@ def _is_in_phrase(before: list[Word]) -> bool:
 
 
 _RULES = (
+    _embedding,
     _nearby,
     _unknown,
     _picture,

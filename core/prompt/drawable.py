@@ -16,11 +16,11 @@ def is_drawable(phrase: Phrase, role: str, directed: bool, before: Chunk | None,
     street"), `before` and `after` are the chunks around it.
     """
     head = phrase.head
-    if phrase.determiner == "no":
-        return False
+    if phrase.determiner == "no" or (phrase.number is not None and after is not None and after.text == ":"):
+        return False  # "two people: a man on the left, a woman on the right"
     if is_compound([word.text for word in phrase.name]):
         return True
-    if phrase.is_colour and not phrase.determiner and (role == "predicate" or head not in lexicon.COLOUR_NOUNS):
+    if phrase.is_colour and (head not in lexicon.COLOUR_NOUNS or (role == "predicate" and not phrase.determiner)):
         return False
     if phrase.described in lexicon.NOT_DRAWN or head in lexicon.LIGHT or is_abstract(head):
         return False
@@ -49,7 +49,8 @@ def _is_whole(phrase: Phrase, role: str, directed: bool, after: Chunk | None) ->
     if lexicon.is_setting(head) and phrase.name[-1].tag != "NP0":
         if head in lexicon.TIMES and not (directed or phrase.determiner):
             return None
-        if not phrase.colours:
+        is_undergoing = role == "verb" and (phrase.determiner in ("a", "an") or (phrase.is_tag and phrase.is_plural))
+        if not phrase.colours and not is_undergoing:
             owns = after is not None and after.role == "owned"
             if owns or not (directed or role in ("subject", "subject too", "predicate")):
                 return None

@@ -64,6 +64,9 @@ def _join_of(result: list[Chunk]) -> None:
     elif result[-2].text in DEPICTING and outer.phrase.head in MEDIA | MEDIA_OF:
         phrase = _counted(outer.phrase, inner.phrase, True)
     if phrase is not None:
+        if outer.role == "owned" and outer.phrase.head in MEDIA | MEDIA_OF and len(result) > 3:
+            outer.role = ""
+            del result[-4]  # "children's illustration of a mouse"
         result[-3:] = [Chunk("np", outer.word, phrase=phrase, role=outer.role)]
 
 
@@ -71,8 +74,9 @@ def _is_picture(result: list[Chunk]) -> bool:
     """Whether the phrase before the last "of" is a kind of picture, so that what it is "of" is what is seen."""
     head = result[-3].phrase.head
     before = result[-4] if len(result) > 3 else None
-    is_first = before is None or before.kind in ("comma", "other", "adjective", "gap") or len(result) == 4
-    return head in MEDIA or (head in MEDIA_OF and is_first)
+    is_first = before is None or before.kind in ("comma", "other", "adjective", "gap") or len(result) <= 4
+    names_media = any(word.text in MEDIA for word in result[-3].phrase.name)  # "comic panel"
+    return head in MEDIA or ((head in MEDIA_OF or names_media) and is_first)
 
 
 def _counted(outer: Phrase, inner: Phrase, is_picture: bool) -> Phrase | None:

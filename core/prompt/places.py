@@ -68,7 +68,10 @@ def _is_label(reading: Reading, i: int) -> bool:
     before, following = sentence.before(i), sentence.at(i + 1)
     if following is None or (before is not None and before.kind not in ("and", "comma")):
         return False
-    return following.kind == "np" or (following.text in (":", "-", "–") and sentence.comes(i + 2, "np"))
+    if following.text in ("]", ")") and sentence.items[0].text not in ("[", "("):
+        return False  # "a cat (left) and a dog"
+    marks = (":", "-", "–", "]", ")")
+    return following.kind in ("np", "there") or (following.text in marks and sentence.comes(i + 2, "np"))
 
 
 def _measured_from_pronoun(
@@ -94,6 +97,9 @@ def _measured_from_pronoun(
     if not meant:
         reading.foretold.append((predicate, subjects))
     things.relate(subjects, predicate, meant)
+    holder = next((site for site in reading.sites if site.things == meant), None)
+    if predicate == "held by" and holder is not None:
+        reading.at_site(holder)  # "with a worm in its beak, perched": who holds it goes on
     things.bring_up(meant, 0 if predicate in DIRECTIONS else 1)
 
 

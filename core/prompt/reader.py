@@ -168,6 +168,8 @@ def _side(sides: tuple[str, ...]) -> str:
 def _describes_owner(reading: Reading, i: int, found: list[int]) -> bool:
     """Whether the place or verb after "with a crown" goes on about the owner: a crown does nothing."""
     following = reading.sentence.at(reading.sentence.skip_adverbs(i + 1))
+    if reading.sentence.comes(i - 2, "comma"):
+        return False
     if not reading.are_agents(reading.owners or reading.focus or []) or reading.are_agents(found):
         return False
     return following.kind == "verb" or (following.kind == "place" and following.place.form == "open")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from .chunks import Chunk
+from .lexicon import PLACING
 from .sentence import Sentence
 from .things import Things
 
@@ -98,8 +99,8 @@ class Reading:
         bow on" the cat.
         """
         focus, by = self.focus or [], self.introduced_by
-        if by == "verb" and self.subjects and predicate not in DIRECTIONS:
-            if predicate != "on" or self.action == "wearing":
+        if by == "verb" and self.subjects and predicate not in ("left of", "right of", "above"):
+            if predicate not in ("on", "below") or self.action not in PLACING:
                 return self.actors or self.subjects
         if by == "with" and predicate in ("on", "in", "next to") and not self.with_clause:
             if self.are_agents(self.owners) and not self.are_agents(focus):

@@ -74,8 +74,11 @@ def _starts_anew(reading: Reading, i: int, former: Chunk, role: str) -> bool:
     is_other = phrase.is_agent and not former.phrase.is_agent
     describes = following is not None and following.kind in _DESCRIBING
     if role == "complement":
-        # "above the cat and a dog next to it", "in a coat and a man"
-        return describes or (is_other and phrase.is_person and reading.are_agents(reading.subjects))
+        # "above the cat and a dog next to it", "in a coat and a man", but "in sunglasses and a jacket riding"
+        acts = reading.are_agents(reading.subjects)
+        if describes and following.kind == "verb" and acts and not phrase.is_agent:
+            return False
+        return describes or (is_other and phrase.is_person and acts)
     if not describes:  # "with a basket and a boy"
         return is_other and phrase.is_person and reading.are_agents(reading.subjects)
     return is_other or _is_parallel(reading, i, following)

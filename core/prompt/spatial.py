@@ -47,7 +47,7 @@ _RULES: list[tuple[re.Pattern[str], str, str]] = [
         (rf"(?:on|upon|atop|over|above) {_OWNER} (?:head|back|shoulders|shoulder)\b", "above", "owned"),
         (rf"(?:on|upon) {_OWNER} (?:lap|top)\b", "on", "owned"),
         (rf"{_BY} {_OWNER} side\b", "next to", "owned"),
-        (rf"in {_OWNER} (?:hand|hands|arms|mouth|paws|lap)\b", "held by", "owned"),
+        (rf"in {_OWNER} (?:hand|hands|arms|mouth|beak|jaws|teeth|claws|talons|trunk|tentacles|paws|lap)\b", "held by", "owned"),
         (rf"{_NEAR_WORDS}(?:on|at) (?:the )?(?:very )?top of\b", "on", "open"),
         (rf"{_NEAR_WORDS}at the top(?: of the (?:picture|image|frame))?\b", "above", "bare"),
         (rf"{_NEAR_WORDS}(?:on|at) (?:the )?top\b", "on", "bare"),
@@ -134,7 +134,8 @@ def _label_at(words: list[Word], i: int) -> Place | None:
     before = words[i - 1] if i else None
     after = words[end].text if end < len(words) else ","
     opens = before is None or before.text in (",", "(", "[", "and", "the")
-    is_label = after == ":" and opens
+    in_brackets = before is not None and before.text in ("[", "(") and after in ("]", ")")
+    is_label = opens and (after in (":", "a", "an") or in_brackets)
     trails = (
         before is not None
         and (before.is_noun or before.text in (",", "(", "["))

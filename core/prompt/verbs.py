@@ -40,6 +40,7 @@ def _attach_to_owner(reading: Reading) -> None:
     if reading.agents and not reading.are_agents(owners) and (reading.is_bare or not owners):
         owners = reading.agents
     if owners or reading.sites:
+        reading.subjects = owners
         reading.sites = [Site(owners, "subject")]
 
 
@@ -56,7 +57,9 @@ def _attach(reading: Reading, item: Chunk) -> None:
     last = reading.sites[-1]
     if not last.things:
         return
-    if last.by in ("with", "verb") and (item.is_active or text in POSTURES):
+    is_posed = text in POSTURES and not reading.are_agents(reading.sites[0].things)
+    stays = last.by == "with" and (reading.with_clause or is_posed)  # "with a lamp standing"
+    if last.by in ("with", "verb") and (item.is_active or text in POSTURES) and not stays:
         reading.at_site(reading.sites[0])
     else:
         reading.at_site(last)

@@ -48,6 +48,7 @@ from .verbs import (
     ING_NOUNS,
     MAKING,
     MOTION,
+    PLACING,
     POSTURE_VERBS,
     POSTURES,
     READY,

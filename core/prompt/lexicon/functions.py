@@ -11,7 +11,7 @@ SUBORDINATORS = words("while whereas whilst as when where because although thoug
 NEGATORS = phrases(
     "not, never, no longer, without, without any, instead of, rather than, other than, as opposed to, excluding, except, "
     "except for, exclude, excludes, minus, sans, lacking, lacks, devoid of, free of, free from, empty of, neither, nor, "
-    "avoid, avoiding, omit, omitting, but not, missing, in place of, apart from, not even"
+    "avoid, avoiding, omit, omitting, but not, missing, in place of, apart from, not even, everything but, anything but, all but"
 )
 # "not only a cat but also a dog" has both.
 NO_NEGATION = phrases("not only, not just, not merely")

@@ -30,7 +30,7 @@ MEDIA_OF = words(
     "art artwork poster print still visual cover concept design logo icon emoji sticker wallpaper model meme capture "
     "frame footage photography masterpiece study lineart polaroid card stamp mural tattoo banner thumbnail avatar "
     "fresco engraving etching woodcut diagram blueprint doodle sprite hologram mosaic portraiture work piece "
-    "closeshot montage fanart screencap cinematic film movie scan mugshot double-exposure"
+    "closeshot montage fanart screencap cinematic film movie scan mugshot panel page spread cutout papercut fanfic trailer storyboard scroll double-exposure"
 )
 # "a painting depicting a cat"
 DEPICTING = words("depicting showing featuring portraying picturing illustrating representing displaying depicts shows")

@@ -92,7 +92,7 @@ ABSTRACT = words(
     "trouble truth turn type unity use utility vacation value variety velocity vibe vicinity view vigor visit "
     "warmth way ways week weight whim whimsy wisdom wonder work world worry year years youth zest smile smiles grin "
     "blush poses foresight hindsight insight pair number lot lots kind amount plenty majority burst bursts dash "
-    "hint protection storage access usage assistance bite sip item items object objects materials stuff equipment "
+    "hug hugs kiss kisses hint protection storage access usage assistance bite sip item items object objects materials stuff equipment "
     "accessory set-up setup composition sides decor decoration stunt stunts performance addition width"
 )
 _ABSTRACT_ENDINGS = ("ness", "ity", "ism", "ship", "hood", "ance", "ence", "tion", "sion", "cy", "ment", "tude", "dom")

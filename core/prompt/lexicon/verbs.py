@@ -43,6 +43,12 @@ STATES = words(
     "overgrown enclosed engulfed encircled filled topped backlit guarded parked placed situated positioned located "
     "seated"
 )
+# What is done to a thing by bringing it somewhere: "drawing a dinosaur on a blackboard" puts the dinosaur there.
+PLACING = words(
+    "putting placing drawing painting pouring balancing setting dropping throwing casting writing spreading carving "
+    "hanging laying stacking adding frying mounting building printing pinning sticking positioning serving tossing "
+    "loading planting sprinkling arranging hiding"
+)
 SAYING = words("says say saying reads reading reading: text written labeled labelled titled word words that letters called")
 READY = words("ready eager prepared waiting set about perfect ideal available suitable convenient")
 POSTURE_VERBS = words(

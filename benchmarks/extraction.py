@@ -258,7 +258,9 @@ def main() -> None:
     parser.add_argument("--prompts", type=Path, required=True, help="file of prompts (gpt.txt, vsr.txt or plain lines)")
     parser.add_argument("--errors", action="store_true", help="show the prompts that were not read as listed")
     parser.add_argument("--json", action="store_true", help="print the figures as one JSON object in the last line")
-    parser.add_argument("--third", choices=("seen", "held-out"), help="of users.txt: what was developed on, or the rest")
+    parser.add_argument(
+        "--third", choices=("seen", "held-out"), help="of users.txt: what was developed on, or the rest"
+    )
     options = parser.parse_args()
 
     examples = read_examples(options.prompts.read_text(encoding="utf-8"))

@@ -60,8 +60,8 @@ def read(relations: tuple[Relation, ...], count: int) -> Constraints:
     """
     if count > MOST_OBJECTS:
         raise MethodError(
-            f"{count} objects are too many for a layout: at most {MOST_OBJECTS} can be placed. Name those that matter in "
-            "the list of words of Extract Targets."
+            f"{count} objects are too many for a layout: at most {MOST_OBJECTS} can be placed. Name those that matter "
+            "in the list of words of Extract Targets."
         )
     constraints = Constraints()
     directed = [r for r in relations if r.axis is not None]

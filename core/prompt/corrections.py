@@ -37,7 +37,11 @@ def corrected(words: list[Word], titled: bool = False) -> list[Word]:
             continue
         tags = (rule(word, result, words[i + 1 : i + 3]) for rule in _RULES)
         result.append(replace(word, tag=next((tag for tag in tags if tag), word.tag)))
-    return result if titled else [replace(word, tag="NP0") if _is_name(result, i) else word for i, word in enumerate(result)]
+    return (
+        result
+        if titled
+        else [replace(word, tag="NP0") if _is_name(result, i) else word for i, word in enumerate(result)]
+    )
 
 
 def _is_name(words: list[Word], i: int) -> bool:
@@ -53,8 +57,10 @@ def _is_name(words: list[Word], i: int) -> bool:
         return False
     if after.capital:
         return not word.is_adjective or word.tag == "ORD"
-    return word.text not in COLOURS and (word.tag == "NP0" or after.is_verb or after.tag == "PRP") and (
-        word.tag != "NN2" and (word.is_noun or word.tag in ("UNC", "AV0", "AJ0"))
+    return (
+        word.text not in COLOURS
+        and (word.tag == "NP0" or after.is_verb or after.tag == "PRP")
+        and (word.tag != "NN2" and (word.is_noun or word.tag in ("UNC", "AV0", "AJ0")))
     )
 
 

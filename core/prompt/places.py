@@ -74,9 +74,7 @@ def _is_label(reading: Reading, i: int) -> bool:
     return following.kind in ("np", "there") or (following.text in marks and sentence.comes(i + 2, "np"))
 
 
-def _measured_from_pronoun(
-    reading: Reading, i: int, end: int, predicate: str, pronoun: str, how_many: int
-) -> None:
+def _measured_from_pronoun(reading: Reading, i: int, end: int, predicate: str, pronoun: str, how_many: int) -> None:
     """ "... with a dog to its right", "... and a cat above it"."""
     things = reading.things
     if _is_fronted(reading, i, end):
@@ -163,4 +161,6 @@ def _are_comparable(reading: Reading, first: int, second: int) -> bool:
     if not (one.phrase.side and other.phrase.side):
         return True
     both_act = one.is_agent and other.is_agent
-    return both_act or (one.phrase.head == other.phrase.head and one.phrase.determiner == "the" == other.phrase.determiner)
+    return both_act or (
+        one.phrase.head == other.phrase.head and one.phrase.determiner == "the" == other.phrase.determiner
+    )

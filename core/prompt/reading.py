@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from .chunks import Chunk
 from .lexicon import PLACING
 from .sentence import Sentence
 from .things import Things
@@ -129,4 +128,3 @@ class Reading:
             if item.kind == "np" and item.thing not in but:
                 return [] if item.thing is None else [item.thing]
         return []
-

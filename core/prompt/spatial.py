@@ -13,8 +13,8 @@ class Place:
     """An expression of place, `length` words long.
 
     `form` says where the thing that the place is measured from stands: "open" after it ("left of ..."), "owned" in
-    it ("to their left", `owner` = "their"), "bare" nowhere ("to the left"). `sides` are those of the picture that a bare
-    place may mean: "left", "right", "top", "bottom", "middle".
+    it ("to their left", `owner` = "their"), "bare" nowhere ("to the left"). `sides` are those of the picture that a
+    bare place may mean: "left", "right", "top", "bottom", "middle".
     """
 
     predicate: str
@@ -29,6 +29,7 @@ _NEAR_WORDS = rf"(?:(?:{_NEAR}) )*"
 _BY = r"(?:to|on|at|from|in|by|toward|towards|along)"
 _AT = r"(?:to|on|at|from|in|by|toward|towards|along|over|under|beneath)"
 _SIDE = r"(?P<side>left|right)(?:-hand)?(?: hand)?(?: side| edge| end| corner)?"
+_GRIP = r"(?:hand|hands|arms|mouth|beak|jaws|teeth|claws|talons|trunk|tentacles|paws|lap)"
 _LEVEL = r"(?P<level>top|bottom|upper|lower)"
 _OWNER = r"(?P<owner>its|their|his|her|my|your)"
 _BODY = r"(?: (?:hand|arm|shoulder|paw|foot|leg|wrist|elbow|hip|wing|trunk|claw))?"
@@ -47,7 +48,7 @@ _RULES: list[tuple[re.Pattern[str], str, str]] = [
         (rf"(?:on|upon|atop|over|above) {_OWNER} (?:head|back|shoulders|shoulder)\b", "above", "owned"),
         (rf"(?:on|upon) {_OWNER} (?:lap|top)\b", "on", "owned"),
         (rf"{_BY} {_OWNER} side\b", "next to", "owned"),
-        (rf"in {_OWNER} (?:hand|hands|arms|mouth|beak|jaws|teeth|claws|talons|trunk|tentacles|paws|lap)\b", "held by", "owned"),
+        (rf"in {_OWNER} {_GRIP}\b", "held by", "owned"),
         (rf"{_NEAR_WORDS}(?:on|at) (?:the )?(?:very )?top of\b", "on", "open"),
         (rf"{_NEAR_WORDS}at the top(?: of the (?:picture|image|frame))?\b", "above", "bare"),
         (rf"{_NEAR_WORDS}(?:on|at) (?:the )?top\b", "on", "bare"),

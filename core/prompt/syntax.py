@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .scene import Span
 
 EMPHASIS = 1.1  # what a pair of brackets without a number multiplies by
 _EMBEDDING = "embedding:"
+_MARK = re.compile(r"\\[()]|[():]")
 _EMBEDDING_NAME = re.compile(r"[^\s<\[]*")
 _EMBEDDING_START = re.compile(rf"(?<!\S){_EMBEDDING}")
 
@@ -76,23 +77,27 @@ def find_embeddings(text: str) -> list[Span]:
 class _Characters:
     """A prompt's characters without escapes, and where its brackets and colons stand.
 
-    `partner` has the closing bracket of each opening one that has one. `last_colon` and `last_bracket` have, for each
-    place, where the last one before it stands (-1: nowhere).
+    `order` are the places of all brackets that are not escaped, `brackets` which they are, `partner` has the closing
+    bracket of each opening one that has one.
     """
 
     def __init__(self, typed: str) -> None:
-        characters: list[str] = []
-        self.brackets: dict[int, str] = {}  # those that are not escaped
-        position = 0
-        while position < len(typed):
-            if typed[position] == "\\" and typed[position + 1 : position + 2] in ("(", ")"):
-                position += 1
-            elif typed[position] in "()":
-                self.brackets[len(characters)] = typed[position]
-            characters.append(typed[position])
-            position += 1
-        self.text = "".join(characters)
-        self.order = sorted(self.brackets)
+        self.brackets: dict[int, str] = {}
+        self.colons: list[int] = []
+        clean: list[str] = []
+        at = escapes = 0
+        for found in _MARK.finditer(typed):
+            mark, place = found.group(), found.start() - escapes
+            if mark == ":":
+                self.colons.append(place)
+            elif len(mark) == 1:
+                self.brackets[place] = mark
+            else:
+                clean.append(typed[at : found.start()])
+                at = found.start() + 1
+                escapes += 1
+        self.text = "".join(clean) + typed[at:]
+        self.order = list(self.brackets)
         self.partner: dict[int, int] = {}
         opened: list[int] = []
         for place in self.order:
@@ -100,14 +105,19 @@ class _Characters:
                 opened.append(place)
             elif opened:
                 self.partner[opened.pop()] = place
-        self.last_colon = self._last(lambda place: self.text[place] == ":")
-        self.last_bracket = self._last(lambda place: place in self.brackets)
 
-    def _last(self, is_one: Callable[[int], bool]) -> list[int]:
-        last = [-1]
-        for place in range(len(self.text)):
-            last.append(place if is_one(place) else last[-1])
-        return last
+    def last_colon(self, end: int) -> int:
+        """Where the last colon before `end` stands; -1 if none does."""
+        return _last_before(self.colons, end)
+
+    def last_bracket(self, end: int) -> int:
+        """Where the last bracket before `end` stands; -1 if none does."""
+        return _last_before(self.order, end)
+
+
+def _last_before(places: list[int], end: int) -> int:
+    index = bisect_left(places, end)
+    return places[index - 1] if index else -1
 
 
 def _weighted_runs(characters: _Characters) -> Iterator[tuple[int, int, float]]:
@@ -161,8 +171,8 @@ def _split_at_brackets(characters: _Characters, start: int, end: int) -> list[Sp
 
 def _read_weight(characters: _Characters, start: int, end: int, otherwise: float) -> tuple[int, int, float]:
     """Reads the number after the last colon: "cat:1.3" -> "cat", 1.3; without one the brackets' own weight."""
-    colon = characters.last_colon[end]
-    if colon > start and characters.last_bracket[end] < colon:
+    colon = characters.last_colon(end)
+    if colon > start and characters.last_bracket(end) < colon:
         try:
             return start, colon, float(characters.text[colon + 1 : end])
         except ValueError:

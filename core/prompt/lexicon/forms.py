@@ -19,8 +19,8 @@ _IRREGULAR = dict(
     ).split()
 )
 _SAME_IN_BOTH = words(
-    "scissors skis glasses sunglasses jeans pants trousers shorts binoculars headphones pliers tongs tweezers "
-    "pajamas pyjamas goggles bus gas lens series species news canvas tennis"
+    "scissors skis glasses sunglasses jeans pants trousers shorts binoculars headphones pliers tongs tweezers pajamas "
+    "pyjamas goggles bus gas lens series species news canvas tennis"
 )
 
 

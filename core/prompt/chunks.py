@@ -80,12 +80,19 @@ def cut(words: list[Word]) -> list[Chunk]:
 
 def negation_at(words: list[Word], i: int) -> int:
     """How many words the negation that starts at word `i` has: "instead of" two; 0 if there is none."""
-    if words[i].text.endswith("n't"):
+    if words[i].text.endswith("n't") or _is_minus(words, i):
         return 1
     window = [word.text for word in words[i : i + _LONGEST_NEGATOR]]
     if " ".join(window[:2]) in NO_NEGATION:
         return 0
     return next((n for n in range(len(window), 0, -1) if " ".join(window[:n]) in NEGATORS), 0)
+
+
+def _is_minus(words: list[Word], i: int) -> bool:
+    """ "a cat, -dog": a hyphen right before a word that it doesn't join to another."""
+    if words[i].text != "-" or i + 1 == len(words) or words[i + 1].start != words[i].end:
+        return False
+    return i == 0 or words[i - 1].end < words[i].start
 
 
 def _kind(word: Word) -> str:

@@ -108,6 +108,13 @@ def _unknown(word: Word, before: list[Word], after: list[Word]) -> str | None:
     return "NN1" if word.tag == "UNC" and word.text.isalpha() else None
 
 
+def _actor(word: Word, before: list[Word], after: list[Word]) -> str | None:
+    """ "an alien playing chess": who can act is no adjective before what is done."""
+    if word.tag != "AJ0" or not is_agent(word.text) or not after:
+        return None
+    return "NN1" if after[0].tag in ("VVG", "VVZ", "PRP") or after[0].text.endswith("ing") else None
+
+
 def _picture(word: Word, before: list[Word], after: list[Word]) -> str | None:
     """ "3d render of": what shows something is a noun, whatever else the word can be."""
     is_media = word.text in MEDIA or word.text in MEDIA_OF
@@ -204,6 +211,7 @@ _RULES = (
     _embedding,
     _nearby,
     _unknown,
+    _actor,
     _picture,
     _third_person,
     _compound,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from .chunks import Chunk
-from .lexicon import EFFECT_VERBS, MOTION, NOT_ATTRIBUTES, POSTURES, READY, STATES, VEHICLES, progressive, singular
+from .lexicon import EFFECT_VERBS, HOLDING, MOTION, NOT_ATTRIBUTES, POSTURES, READY, STATES, VEHICLES, progressive, singular
 from .phrases import Phrase
-from .reading import Reading, Site
+from .reading import DIRECTIONS, Reading, Site
 from .things import Thing
 
 
@@ -15,7 +15,7 @@ def read_verb(reading: Reading, i: int, item: Chunk) -> None:
     after_be = before is not None and before.kind in ("be", "aux")
     if reading.relative and (item.is_finite or item.is_active):
         if item.is_active:
-            _attach(reading, item)
+            _attach(reading, i, item)
         reading.relative = False
     elif item.is_finite and not reading.is_finite and reading.subjects and before is not None:
         reading.at_subject()  # "a dog wearing goggles sits"
@@ -31,7 +31,7 @@ def _attach_participle(reading: Reading, i: int, item: Chunk, before: Chunk | No
         if item.is_active or item.text in POSTURES:
             _attach_to_owner(reading)
     elif reading.sites:
-        _attach(reading, item)
+        _attach(reading, i, item)
 
 
 def _attach_to_owner(reading: Reading) -> None:
@@ -44,14 +44,15 @@ def _attach_to_owner(reading: Reading) -> None:
         reading.sites = [Site(owners, "subject")]
 
 
-def _attach(reading: Reading, item: Chunk) -> None:
+def _attach(reading: Reading, i: int, item: Chunk) -> None:
     """Attaches a participle to the nearest thing on the open edge that can do it, else to what it stands after."""
     if not reading.sites:
         return
     text = item.text
     if item.is_active or text in POSTURES:
         for site in reversed(reading.sites):
-            if reading.are_agents(site.things) or _can_move(reading, site, text):
+            acts = reading.are_agents(site.things) and not _is_held(reading, site, i)
+            if acts or _can_move(reading, site, text):
                 reading.at_site(site)
                 return
     last = reading.sites[-1]
@@ -63,6 +64,19 @@ def _attach(reading: Reading, item: Chunk) -> None:
         reading.at_site(reading.sites[0])
     else:
         reading.at_site(last)
+
+
+def _is_held(reading: Reading, site: Site, i: int) -> bool:
+    """Whether it is an animal or a toy that somebody has with them: "a girl with a cat sitting on a bench"."""
+    first = reading.sites[0]
+    if site is first or site.by not in ("with", "verb") or not reading.are_agents(first.things):
+        return False
+    following = reading.sentence.at(i + 1)
+    if following is not None and following.kind == "place" and following.place.predicate in DIRECTIONS:
+        return False  # "with a dog sitting to their left"
+    if site.by == "with" and reading.with_clause or site.by == "verb" and reading.action not in HOLDING:
+        return False
+    return not all(reading.things[thing].is_person for thing in site.things)
 
 
 def _can_move(reading: Reading, site: Site, verb: str) -> bool:

@@ -4,10 +4,9 @@ A noun is an object unless it is listed here as something that is not drawn as a
 general knowledge about English, both spellings where they differ.
 """
 
-from .beings import LANDMARKS, PERSONS, is_agent, is_person
+from .beings import LANDMARKS, is_agent, is_person
 from .forms import is_plural, progressive, singular
 from .functions import (
-    AUXILIARIES,
     ENGLISH,
     FOREIGN,
     IN_NAMES,
@@ -44,6 +43,7 @@ from .unseen import (
 )
 from .verbs import (
     EFFECT_VERBS,
+    HOLDING,
     HOMOGRAPHS,
     ING_NOUNS,
     MAKING,
@@ -58,7 +58,6 @@ from .verbs import (
 )
 
 __all__ = [
-    "AUXILIARIES",
     "BODY_PARTS",
     "COLOURS",
     "COLOUR_NOUNS",
@@ -69,6 +68,7 @@ __all__ = [
     "ENGLISH",
     "FOREIGN",
     "FRUITS",
+    "HOLDING",
     "HOMOGRAPHS",
     "ING_NOUNS",
     "IN_NAMES",
@@ -87,7 +87,6 @@ __all__ = [
     "NUMERALS",
     "OTHERNESS",
     "PARTITIVES",
-    "PERSONS",
     "PLACING",
     "POSTURES",
     "POSTURE_VERBS",

@@ -20,7 +20,6 @@ NUMERALS = words(
     "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
     "eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred thousand million dozen"
 )
-AUXILIARIES = words("does do did doesn't don't didn't can can't cannot could will won't would should may might must")
 
 # Words that are frequent in a language and are no English: two of them, or one in a very short text, tell it.
 FOREIGN = words(

@@ -31,7 +31,7 @@ MEDIA = words(
 MEDIA_OF = words(
     "art artwork poster print still visual cover concept design logo icon emoji sticker wallpaper model meme capture "
     "frame footage photography masterpiece study lineart polaroid card stamp mural tattoo banner thumbnail avatar "
-    "fresco engraving etching woodcut diagram blueprint doodle sprite hologram mosaic portraiture work piece "
+    "graffiti fresco engraving etching woodcut diagram blueprint doodle sprite hologram mosaic portraiture work piece "
     "closeshot montage fanart screencap cinematic film movie scan mugshot panel page spread cutout papercut fanfic "
     "trailer storyboard scroll double-exposure"
 )
@@ -54,7 +54,8 @@ CONTAINERS = words(
 DEPICTIONS = words("statue sculpture figurine bust replica sign model doll")
 # The last word of these does not name them: "the dog" is never a hot dog.
 MISLEADING = phrases(
-    "hot dog, guinea pig, hot tub, hot air balloon, ferris wheel, swiss army knife, teddy bear dress, wine glass bottle"
+    "hot dog, guinea pig, hot tub, hot air balloon, ferris wheel, swiss army knife, teddy bear dress, wine glass "
+    "bottle"
 )
 
 

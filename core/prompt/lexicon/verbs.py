@@ -50,6 +50,8 @@ PLACING = words(
     "hanging laying stacking adding frying mounting building printing pinning sticking positioning serving tossing "
     "loading planting sprinkling arranging hiding"
 )
+# Whose object goes along with the subject.
+HOLDING = words("holding carrying hugging cradling embracing petting walking leading wearing lifting cuddling")
 SAYING = words(
     "says say saying reads reading reading: text written labeled labelled titled word words that letters called"
 )

@@ -7,6 +7,7 @@ from .lexicon import MAKING, SETTINGS, STATES, is_plural
 from .tagger import is_unknown
 
 _STYLES = ("style", "styles", "manner", "aesthetic", "vein", "spirit")
+_PUBLISHED = ("trending", "featured", "shot", "taken", "filmed", "captured", "photographed")
 
 
 def without_credits(chunks: list[Chunk]) -> list[Chunk]:
@@ -31,8 +32,9 @@ def _credit_end(chunks: list[Chunk], i: int, before: list[Chunk]) -> int:
     if chunk.text == "by" and following is not None and following.kind == "np":
         last = before[-1] if before else None
         return _names_end(chunks, i + 1) if _is_author(following, last) else i
-    if chunk.text in ("trending", "featured") and following is not None and following.text == "on":
-        return min(i + 3, len(chunks))
+    is_entry = not before or before[-1].kind == "comma"
+    if is_entry and chunk.text in _PUBLISHED and following is not None and following.text in ("on", "with"):
+        return min(i + 3, len(chunks))  # "trending on artstation", "shot on Kodak Portra"
     if _is_style(chunk):
         end = i + 1
         if end + 1 < len(chunks) and chunks[end].kind == "of" and chunks[end + 1].kind == "np":

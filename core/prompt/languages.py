@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .lexicon import ENGLISH, FOREIGN, IN_NAMES
+from .lexicon import ENGLISH, FOREIGN, IN_ENGLISH
 from .word import Word
 
 
@@ -12,7 +12,7 @@ def is_foreign(words: list[Word]) -> bool:
     if spelled and all(word.tag == "GAP" for word in spelled):
         return True  # another script
     foreign = [word.text for word in spelled if word.text in FOREIGN and word.text not in ENGLISH]
-    if not foreign or all(word in IN_NAMES for word in foreign):
+    if not foreign or all(word in IN_ENGLISH for word in foreign):
         return False
     english = sum(word.text in ENGLISH for word in spelled)
     return len(foreign) > english and 8 * len(foreign) >= len(spelled)

@@ -8,6 +8,7 @@ from .lexicon import (
     BODY_PARTS,
     COLOUR_NOUNS,
     COLOURS,
+    HOLDING,
     LANDMARKS,
     MATERIALS,
     NOT_ATTRIBUTES,
@@ -168,6 +169,8 @@ def _shades(attribute: list[Word], colour: Word) -> bool:
 def _describes(words: list[Word], i: int, start: int, bounded: bool) -> bool:
     """Whether the participle at `i` describes a noun to come: "a parked car", not "a man riding a horse"."""
     after = words[i + 1]
+    if words[i].text in HOLDING:
+        return False  # "one wearing blue boots"
     if not (after.is_noun or after.is_adjective or (after.is_participle and bounded)):
         return False
     if bounded:

@@ -136,13 +136,14 @@ def stand(reading: Reading, found: list[int], sides: tuple[str, ...]) -> None:
         reading.placed.setdefault(thing, set()).update(sides)
 
 
+_SIDED = DIRECTIONS | {"on"}
 _ORDER = (("left of", ("left", "middle", "right")), ("above", ("top", "middle", "bottom")))
 
 
 def relate_sides(reading: Reading) -> None:
     """What stands at one side of the picture is left of or above what stands at the other."""
     placed = list(reading.placed.items())
-    related = {frozenset((s, o)) for s, p, o in reading.things.relations if p in DIRECTIONS}
+    related = {(p in ("left of", "right of"), frozenset((s, o))) for s, p, o in reading.things.relations if p in _SIDED}
     for predicate, order in _ORDER:
         ends = {order[0], order[2]}
         ranked = [(thing, order.index(side)) for thing, sides in placed for side in order if side in sides]
@@ -150,7 +151,7 @@ def relate_sides(reading: Reading) -> None:
             continue
         for first, rank in ranked:
             for second, other in ranked:
-                is_new = predicate == "above" or frozenset((first, second)) not in related
+                is_new = (predicate == "left of", frozenset((first, second))) not in related
                 if rank < other and is_new and _are_comparable(reading, first, second):
                     reading.things.relate([first], predicate, [second])
 

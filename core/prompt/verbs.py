@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from .chunks import Chunk
-from .lexicon import EFFECT_VERBS, HOLDING, MOTION, NOT_ATTRIBUTES, POSTURES, READY, STATES, VEHICLES, progressive, singular
+from .lexicon import (
+    EFFECT_VERBS,
+    HOLDING,
+    MOTION,
+    NOT_ATTRIBUTES,
+    POSTURES,
+    READY,
+    STATES,
+    VEHICLES,
+    progressive,
+    singular,
+)
 from .phrases import Phrase
 from .reading import DIRECTIONS, Reading, Site
 from .things import Thing

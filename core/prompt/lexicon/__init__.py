@@ -9,7 +9,7 @@ from .forms import is_plural, progressive, singular
 from .functions import (
     ENGLISH,
     FOREIGN,
-    IN_NAMES,
+    IN_ENGLISH,
     NEGATORS,
     NO_NEGATION,
     NUMERALS,
@@ -71,7 +71,7 @@ __all__ = [
     "HOLDING",
     "HOMOGRAPHS",
     "ING_NOUNS",
-    "IN_NAMES",
+    "IN_ENGLISH",
     "LANDMARKS",
     "LIGHT",
     "MAKING",

@@ -21,16 +21,19 @@ NUMERALS = words(
     "eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred thousand million dozen"
 )
 
-# Words that are frequent in a language and are no English: two of them, or one in a very short text, tell it.
+# Little and frequent words of other languages.
 FOREIGN = words(
     "un une des les dans avec sur sous et est du au aux qui chat chien femme homme noir rouge bleu una unos unas con "
-    "sobre bajo y por para los las el del al que gato perro mujer hombre hay ein eine einen einem einer eines und mit "
-    "auf unter neben der das dem den ist im zwei hund katze frau mann il lo gli una con sopra sotto nel nella sul "
-    "sulla di della dei um uma com em sobre na da dos das mulher een het met op naast onder zwarte rode en ett med "
-    "och på under hund katt jest na z i pod obok kot pies czarny bir ve ile üzerinde altında kedi"
+    "sobre bajo y por para los las el del al que gato perro mujer hombre gatto donna uomo ein eine einen einem einer "
+    "eines und mit auf unter neben der das dem den ist im zwei hund katze frau mann il lo gli sopra sotto nel nella "
+    "sul sulla di della dei de la le um uma com em na da dos das mulher cachorro het een met op naast onder zwarte en "
+    "ett med och på katt jest na z i pod obok kot pies bir ve ile üzerinde altında kedi van von"
 )
-# Of these, what is common in English names: no proof alone.
-IN_NAMES = words("de la los las el san van der von du da di le del des al il lo na en i z y under op met bar da ist")
+# Of these, what English prompts have too, in names ("Rio de la Plata") and otherwise ("film noir"): no proof alone.
+IN_ENGLISH = words(
+    "de la le los las el van der von du da di des les del al il lo na en y z i met bar ist em com con dos das par est "
+    "op mit im noir rouge bleu chat sur sous au aux et para hombre femme den pod pies jest med mann um uma della dem"
+)
 ENGLISH = words(
     "a the of with and on in is are to at by from an his her their its it that who which this for wearing holding "
     "sitting standing man woman girl boy cat dog red blue green black white"

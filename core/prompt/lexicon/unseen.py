@@ -69,8 +69,8 @@ NOT_DRAWN = phrases(
 )
 # Nouns for what can't be seen as a thing. Endings such as -ness are recognised by `is_abstract`.
 ABSTRACT = words(
-    "fantasy adventure air ambiance ambience appeal appearance array arrangement atmosphere attention attraction aura awe "
-    "backdrop balance beauty blend bliss breeze calm care chance chaos character charm cheer choice clarity class "
+    "fantasy adventure air ambiance ambience appeal appearance array arrangement atmosphere attention attraction aura "
+    "awe backdrop balance beauty blend bliss breeze calm care chance chaos character charm cheer choice clarity class "
     "coexistence comfort company comparison concern conjunction content contrast control convenience cooking "
     "counterpoint courage curiosity dance dare day days delight depth desire difference dimension display distance "
     "distress drama dream dreams duty ease elegance emotion energy enjoyment entertainment event evening example "

@@ -157,7 +157,8 @@ def _gerund(word: Word, before: list[Word], after: list[Word]) -> str | None:
     if not (word.is_noun and word.text.endswith("ing") and before):
         return None
     if not after or after[0].text in (",", "and"):  # "a vampire singing"
-        return "VVG" if is_agent(before[-1].text) and singular(word.text) not in ING_NOUNS else None
+        acts = any(is_agent(other.text) for other in before[-8:])
+        return "VVG" if acts and singular(word.text) not in ING_NOUNS and before[-1].is_noun else None
     goes_on = after[0].is_noun or after[0].is_determiner or after[0].tag in ("PRP", "UNC")
     is_between = before[-1].is_noun and goes_on
     return "VVG" if is_between and singular(word.text) not in ING_NOUNS else None

@@ -13,6 +13,8 @@ def read_place(reading: Reading, i: int, item: Chunk) -> None:
     place, j = item.place, reading.sentence.skip_both(i + 1)
     following = reading.sentence.at(j) if place.form == "open" else None
     before = reading.sentence.at(i - 1)
+    if before is not None and before.kind == "comma" and reading.is_bare:
+        _place_of_owner(reading)
     if item.text == "by" and reading.undergone and before is not None and before.kind == "verb":
         reading.pending = (f"by {reading.undergone}", reading.focus or [])  # "chased by a dog"
     elif following and following.kind == "np":
@@ -26,6 +28,14 @@ def read_place(reading: Reading, i: int, item: Chunk) -> None:
     elif place.form == "bare" or place.predicate in DIRECTIONS:
         _measured_from_context(reading, i, place)
     reading.is_bare = False
+
+
+def _place_of_owner(reading: Reading) -> None:
+    """In a list of tags a place is that of the last entry that can act: "1girl, red hat, on a chair"."""
+    are_tags = all(reading.things[thing].is_tag for thing in reading.subjects)
+    if are_tags and reading.agents and not reading.are_agents(reading.subjects) and reading.focus == reading.subjects:
+        reading.subjects = reading.agents
+        reading.at_subject()
 
 
 def complete(reading: Reading, found: list[int], again: bool) -> None:

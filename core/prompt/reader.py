@@ -72,6 +72,8 @@ class Reader:
                 reading.things.relate(reading.actors, reading.action, found)
             reading.open(found, "verb", again)
             reading.things.bring_up(found, 1)
+        elif role == "owned" and found:
+            self._on_owned(reading, i, found)
         elif role == "contents" and item.phrase.is_plural and reading.sentence.items[i - 2].thing is not None:
             reading.things.relate(found, "in", [reading.sentence.items[i - 2].thing])  # "a bowl of oranges"
         else:
@@ -128,7 +130,7 @@ class Reader:
 
     def _on_with(self, reading: Reading, i: int, item: Chunk, found: list[int], again: bool) -> None:
         sentence = reading.sentence
-        owners = reading.owners if again else reading.about("with")
+        owners = reading.owners if again else _neighbour(reading, i - 2) or reading.about("with")
         if not sentence.comes(i + 1, "place", "verb") or _describes_owner(reading, i, found):
             reading.things.relate(owners, "with", found)
         reading.owners = owners
@@ -139,6 +141,16 @@ class Reader:
             reading.open(found, "with", again)
             reading.things.bring_up(found, 1)
         reading.is_bare = False
+
+    def _on_owned(self, reading: Reading, i: int, found: list[int]) -> None:
+        """ "A wizard's hat on a table": about the hat from here on."""
+        owner = reading.sentence.items[i - 1]
+        if owner.kind == "np" and owner.role.startswith("subject"):
+            reading.subjects = found
+            reading.at_subject()
+        else:
+            reading.open(found, "which")
+        reading.things.bring_up(found, 1)
 
     def _on_comma(self, reading: Reading, i: int, item: Chunk) -> None:
         reading.aside = ""
@@ -163,6 +175,14 @@ class Reader:
 
 def _side(sides: tuple[str, ...]) -> str:
     return next((side for side in sides if side in SIDES.values()), "")
+
+
+def _neighbour(reading: Reading, i: int) -> list[int]:
+    """Somebody named right before "with" as what a place is measured from or the like: "next to a boy with a cap"."""
+    before = reading.sentence.at(i)
+    if before is None or before.kind != "np" or before.thing is None or before.role not in ("complement", "of", "prep"):
+        return []
+    return [before.thing] if before.phrase.is_agent else []
 
 
 def _describes_owner(reading: Reading, i: int, found: list[int]) -> bool:

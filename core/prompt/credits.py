@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .chunks import Chunk
-from .lexicon import MAKING, SETTINGS, STATES, is_plural
+from .lexicon import MAKING, SETTINGS, STATES, is_agent, is_plural
 from .tagger import is_unknown
 
 _STYLES = ("style", "styles", "manner", "aesthetic", "vein", "spirit")
@@ -73,8 +73,8 @@ def _names_end(chunks: list[Chunk], i: int) -> int:
     i += 1
     while i + 1 < len(chunks) and chunks[i].kind in ("and", "comma") and chunks[i + 1].kind == "np":
         phrase = chunks[i + 1].phrase
-        named = all(word.tag == "NP0" or is_unknown(word.text) for word in phrase.name[-1:])
-        if phrase.determiner or phrase.number or not named or is_plural(phrase.head):
+        is_named = phrase.name[-1].tag == "NP0" or (is_unknown(phrase.head) and not is_agent(phrase.head))
+        if phrase.determiner or phrase.number or not is_named or is_plural(phrase.head):
             break
         i += 2
     return i

@@ -51,7 +51,7 @@ def complete(reading: Reading, found: list[int], again: bool) -> None:
     else:
         reading.things.relate(subjects, predicate, found)
         if found:
-            reading.open(found, "complement", again, predicate in DIRECTIONS)
+            reading.open(found, "complement", again)
     reading.things.bring_up(found, 0 if predicate in DIRECTIONS and not again else 1)
 
 

@@ -34,7 +34,7 @@ class Reader:
 
     def read(self, words: list[Word]) -> None:
         """Reads one sentence."""
-        self.reading.begin(Sentence(words))
+        self.reading = self.reading.then(Sentence(words))
         for i, item in enumerate(self.reading.sentence.items):
             if item.kind in self._on:
                 self._on[item.kind](self.reading, i, item)

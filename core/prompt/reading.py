@@ -11,7 +11,7 @@ from .things import Things
 DIRECTIONS = frozenset({"left of", "right of", "above", "below"})
 
 
-@dataclass
+@dataclass(eq=False)
 class Site:
     """Things named together, which a verb, a place or a "with" may be about.
 
@@ -21,7 +21,6 @@ class Site:
 
     things: list[int]
     by: str
-    directed: bool = False
 
 
 @dataclass
@@ -52,12 +51,9 @@ class Reading:
     agents: list[int] = field(default_factory=list)  # the last subject of the prompt that can act
     placed: dict[int, set[str]] = field(default_factory=dict)  # sides of the picture by thing
 
-    def begin(self, sentence: Sentence) -> None:
-        """Goes on to the next sentence."""
-        kept = (self.things, self.number + 1, self.agents, self.placed)
-        self.__init__()
-        self.things, self.number, self.agents, self.placed = kept
-        self.sentence = sentence
+    def then(self, sentence: Sentence) -> Reading:
+        """The state at the start of the next sentence."""
+        return Reading(self.things, self.number + 1, sentence, agents=self.agents, placed=self.placed)
 
     @property
     def focus(self) -> list[int] | None:
@@ -83,12 +79,12 @@ class Reading:
         if site.by == "complement":
             site.by = "which"
 
-    def open(self, found: list[int], by: str, again: bool = False, directed: bool = False) -> None:
+    def open(self, found: list[int], by: str, again: bool = False) -> None:
         """Opens a site; `again` says that the things join those of the last one."""
         if again and self.sites and self.sites[-1].by == by:
-            self.sites[-1] = Site(self.sites[-1].things + found, by, directed)
+            self.sites[-1] = Site(self.sites[-1].things + found, by)
         else:
-            self.sites.append(Site(found, by, directed))
+            self.sites.append(Site(found, by))
 
     def are_agents(self, found: list[int]) -> bool:
         return bool(found) and all(self.things[thing].is_agent for thing in found)

@@ -118,7 +118,7 @@ def noun_phrase(words: list[Word], i: int) -> Phrase | None:
         i += 1
 
     nouns: list[Word] = []
-    while i < len(words) and words[i].is_noun:
+    while i < len(words) and words[i].is_noun and not (nouns and words[i].text in ("left", "right")):
         nouns.append(words[i])
         i += 1
     if not nouns:

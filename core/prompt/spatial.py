@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from .lexicon import SIDES
 from .word import Word
 
 
@@ -28,7 +29,7 @@ _NEAR = "slightly|directly|just|immediately|right|far|further|farther|somewhat|s
 _NEAR_WORDS = rf"(?:(?:{_NEAR}) )*"
 _BY = r"(?:to|on|at|from|in|by|toward|towards|along)"
 _AT = r"(?:to|on|at|from|in|by|toward|towards|along|over|under|beneath)"
-_SIDE = r"(?P<side>left|right)(?:-hand)?(?: hand)?(?: side| edge| end| corner)?"
+_SIDE = r"(?P<side>left|right)(?:-hand)?(?: hand)?(?: side| edge| end| corner| half| part)?"
 _GRIP = r"(?:hand|hands|arms|mouth|beak|jaws|teeth|claws|talons|trunk|tentacles|paws|lap)"
 _LEVEL = r"(?P<level>top|bottom|upper|lower)"
 _OWNER = r"(?P<owner>its|their|his|her|my|your)"
@@ -89,8 +90,8 @@ _FIRST_WORDS = frozenset(
 )
 
 
-_SIDES_OF = {"left": "left", "right": "right", "top": "top", "upper": "top", "bottom": "bottom", "lower": "bottom"}
-_PREDICATE_OF = {"left": "left of", "right": "right of", "top": "above", "bottom": "below"}
+_SIDES_OF = {**SIDES, "center": "middle", "centre": "middle", "middle": "middle"}
+_PREDICATE_OF = {"left": "left of", "right": "right of", "top": "above", "bottom": "below", "middle": "between"}
 _LABEL_WORDS = frozenset({*_SIDES_OF, "side", "half", "corner", "part"})
 
 

@@ -33,9 +33,9 @@ MATERIALS = words(
 NOT_ATTRIBUTES = words(
     "other another same own several many few some single various different second first third last next both all each "
     "every such certain more most less least main whole entire only one two three four five six seven eight nine ten "
-    "eleven twelve dozen numerous multiple lone left right nearby near far upper lower left-hand right-hand opposite "
-    "front back middle rear top bottom better best good great present visible available ready able alone free "
-    "immediate exact very top-right top-left bottom-left bottom-right"
+    "eleven twelve dozen numerous multiple lone left right nearby near far upper lower left-hand right-hand leftmost "
+    "rightmost topmost bottommost opposite front back middle rear top bottom better best good great present visible "
+    "available ready able alone free immediate exact very top-right top-left bottom-left bottom-right"
 )
 OTHERNESS = words("other another second third fourth different")
 # Sides of the picture, said before a noun: "the left girl".

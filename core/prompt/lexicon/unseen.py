@@ -9,10 +9,10 @@ from .lists import phrases, words
 
 # Places of a thing, not things: "on the left side", "in the middle", "at the top".
 LIGHT = words(
-    "close side front top left right bottom back middle center centre edge corner end inside outside behind rear "
-    "foreground background distance vicinity direction position place spot point area way space surroundings rest "
-    "manner fashion left-hand right-hand upper lower underside proximity section portion zone region angle level "
-    "height base foot interior exterior focus north south east west sides edges corners ends"
+    "half halves close side front top left right bottom back middle center centre edge corner end inside outside "
+    "behind rear foreground background distance vicinity direction position place spot point area way space "
+    "surroundings rest manner fashion left-hand right-hand upper lower underside proximity section portion zone "
+    "region angle level height base foot interior exterior focus north south east west sides edges corners ends"
 )
 # Where things are: an object only if it is what the prompt is about, or is described by a colour.
 SETTINGS = words(

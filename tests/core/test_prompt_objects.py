@@ -151,6 +151,7 @@ def test_english_with_foreign_words_is_english(text):
         ("a castle by thomas kinkade", ["castle"]),
         ("a bench painted by claude monet", ["bench"]),
         ("an owl by a candle", ["owl", "candle"]),
+        ("a knight by a goblin", ["knight", "goblin"]),
         ("a cat, studio ghibli style, trending on artstation, shot on Kodak Portra", ["cat"]),
     ],
 )

@@ -54,8 +54,7 @@ CONTAINERS = words(
 DEPICTIONS = words("statue sculpture figurine bust replica sign model doll")
 # The last word of these does not name them: "the dog" is never a hot dog.
 MISLEADING = phrases(
-    "hot dog, guinea pig, hot tub, hot air balloon, ferris wheel, swiss army knife, teddy bear dress, wine glass "
-    "bottle"
+    "hot dog, guinea pig, hot tub, hot air balloon, ferris wheel, swiss army knife, teddy bear dress, wine glass bottle"
 )
 
 

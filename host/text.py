@@ -31,7 +31,7 @@ def encode_with_targets(clip, text: str, words: str = "") -> tuple[list, Targets
             "it."
         )
     parsed = prompts.parse_weights(text)
-    scene = prompts.find_words(parsed.text, words) if words.strip() else prompts.extract(parsed.text)
+    scene = prompts.find_words(parsed.text, words) if words.strip() else prompts.extract(parsed)
     tokens = clip.tokenize(text, return_word_ids=True)
     # The CLIP tokenizers of one model (SDXL has two) split alike and differ in padding only.
     name = "l" if "l" in tokens else next(iter(tokens))

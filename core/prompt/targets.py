@@ -80,7 +80,8 @@ class Targets:
     readable text. `length` is the whole token axis (77 per chunk for CLIP), `chunk` the tokens of one chunk.
     `text_attention` [len(content), len(content)] float32 is the text encoder's self-attention between content
     tokens, mean over layers and heads; the host layer fills it in. `pads_with_end` says whether the encoder fills up
-    short prompts with the end token (Stable Diffusion 1) or with another (Stable Diffusion 2).
+    short prompts with the end token (Stable Diffusion 1) or with another (Stable Diffusion 2). `notes` tell the artist
+    what of the prompt was not read.
     """
 
     prompt: str
@@ -92,14 +93,16 @@ class Targets:
     chunk: int
     text_attention: torch.Tensor | None = None
     pads_with_end: bool = True
+    notes: tuple[str, ...] = field(default=(), compare=False)
     encode: Callable[[list[str]], list[torch.Tensor]] | None = field(default=None, compare=False, repr=False)
 
     def summary(self) -> str:
         """What was understood, for the artist: one line per object, then the relations."""
         if not self.objects:
-            return (
+            none = (
                 "No objects found in the prompt. Name them in the list of words, or describe things that can be drawn."
             )
+            return "\n".join([*self.notes, none])
         lines = [f"{len(self.objects)} object{'s' if len(self.objects) > 1 else ''}:"]
         for number, target in enumerate(self.objects, start=1):
             described = "".join(f", {a.text} ({_tokens(a.positions)})" for a in target.attributes)
@@ -110,6 +113,7 @@ class Targets:
                 lines.append(f"  {self.objects[r.subject].phrase} – {r.predicate} – {self.objects[r.object].phrase}")
         chunks = self.length // self.chunk if self.chunk else 0
         lines.append(f"{len(self.content)} tokens in {chunks} chunk{'s' if chunks != 1 else ''} of {self.chunk}.")
+        lines += self.notes
         return "\n".join(lines)
 
 

@@ -136,7 +136,14 @@ def test_another_language_is_not_read_but_noted(text):
 
 
 @pytest.mark.parametrize(
-    "text", ["hay bales and two pies", "film noir detective", "a woman by klimt", "Rio de la Plata"]
+    "text",
+    [
+        "hay bales and two pies",
+        "film noir detective",
+        "a woman by klimt",
+        "Rio de la Plata",
+        "a cat in a dress called une vie",
+    ],
 )
 def test_english_with_foreign_words_is_english(text):
     assert extract(text).notes == () and extract(text).objects

@@ -145,6 +145,7 @@ def test_what_is_described_alike_stands_side_by_side(text, expected):
     [
         ("a corgi with cowboy hat riding a skateboard", {"corgi with cowboy hat", "corgi riding skateboard"}),
         ("a cat in a hat sitting on a mat", {"cat in hat", "cat on mat"}),
+        ("a cat with a bow on a sofa", {"cat with bow", "cat on sofa"}),
         (
             "a woman holding a cat and a book sitting on a bench",
             {"woman holding cat", "woman holding book", "woman on bench"},

@@ -160,23 +160,6 @@ def test_nothing_is_printed(layer: str):
     assert printing == []
 
 
-def test_no_module_of_the_prompt_reader_imports_itself_round_a_corner():
-    """A circle of imports can't be read from any end."""
-    folder = (".", "core", "prompt")
-    files = {(*folder, *path.relative_to(ROOT / "core" / "prompt").with_suffix("").parts): path
-             for path in (ROOT / "core" / "prompt").rglob("*.py")}  # fmt: skip
-    known = {name[:-1] if name[-1] == "__init__" else name: path for name, path in files.items()}
-
-    def module_of(used: tuple[str, ...]) -> tuple[str, ...] | None:
-        return next((used[:n] for n in range(len(used), 3, -1) if used[:n] in known), None)
-
-    needs = {name: set(map(module_of, imports(path))) - {name} for name, path in known.items() if name != folder}
-    while free := [name for name, used in needs.items() if not used & needs.keys()]:
-        for name in free:
-            del needs[name]
-    assert sorted(needs) == []
-
-
 def test_the_pack_can_be_loaded_without_the_host():
     """Importing `__init__.py` and all of core needs no ComfyUI: tests and researchers use core alone."""
     code = """

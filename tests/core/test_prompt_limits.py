@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from prompt_fidelity.core.prompt import Scene, WordNotFound, extract, find_words, parse_weights
 from prompt_fidelity.core.prompt.limits import MOST_RELATIONS, MOST_THINGS, MOST_WORDS
 from prompt_fidelity.core.prompt.split import split_words
-from prompt_fidelity.core.tokens import build_targets
+from prompt_fidelity.core.prompt.tokens import build_targets
 
 # What prompts are made of, hostile ones too.
 PIECES = [

@@ -1,7 +1,7 @@
 """Closed word lists: what a part-of-speech tag cannot say about an English word in a picture's description.
 
 A noun is an object unless it is listed here as something that is not drawn as a thing of its own. The lists are
-general knowledge about English, both spellings where they differ.
+general knowledge about English, both spellings where they differ. No rule of the grammar stands here.
 """
 
 from .beings import LANDMARKS, is_agent, is_person

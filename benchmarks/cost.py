@@ -12,14 +12,15 @@ import argparse
 import json
 import statistics
 import time
+from contextlib import contextmanager
 
 from _pack import load_pack
 
 load_pack()
 
 import comfy.sample  # noqa: E402
-import comfy.supported_models  # noqa: E402
 import guided  # noqa: E402
+import kept  # noqa: E402
 import regulation  # noqa: E402
 import torch  # noqa: E402
 from prompt_fidelity.core.maps.probabilities import MapMean, probabilities  # noqa: E402
@@ -32,22 +33,12 @@ from prompt_fidelity.host.networks.rows import KEY  # noqa: E402
 from prompt_fidelity.host.networks.unet import split_heads  # noqa: E402
 from prompt_fidelity.host.sampling.grad import differentiable  # noqa: E402
 from prompt_fidelity.host.sampling.install import attach  # noqa: E402
+from prompt_fidelity.host.sampling.kept import Kept, alias  # noqa: E402
+from prompt_fidelity.host.sampling.memory import kept_bytes as estimated_bytes  # noqa: E402
 from prompt_fidelity.host.text import encode_with_targets  # noqa: E402
 
 PROMPTS = ("a red ball and a blue ring", "a green bar and a yellow pole", "a blue ball and a red bar and a green ring")
-PARTS = ("layer", "image", "update", "guided", "pictures")
-
-
-class SD15(comfy.supported_models.SD15):
-    """The published architecture: 860 M parameters."""
-
-    unet_config = {
-        "image_size": 32, "in_channels": 4, "out_channels": 4, "model_channels": 320, "channel_mult": [1, 2, 4, 4],
-        "num_res_blocks": [2, 2, 2, 2], "transformer_depth": [1, 1, 1, 1, 1, 1, 0, 0], "transformer_depth_middle": 1,
-        "transformer_depth_output": [1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0], "context_dim": 768,
-        "use_linear_in_transformer": False, "use_spatial_transformer": True, "use_temporal_attention": False,
-        "legacy": False, "adm_in_channels": None,
-    }  # fmt: skip
+PARTS = ("layer", "image", "update", "guided", "pictures", "kept", "streamed")
 
 
 # Two objects of "a black car and a white clock", as the CLIP tokenizer places them.
@@ -59,11 +50,11 @@ TARGETS = Targets(
 
 def sd15():
     """SD1.5 with seeded random weights, through the host's own classes."""
-    config = SD15(SD15.unet_config)
+    config = kept.SD15(kept.SD15.unet_config)
     config.set_inference_dtype(torch.float32, None)
     shapes = config.get_model({}, "", device="meta").diffusion_model
     with torch.inference_mode():
-        return assemble_model(SD15(SD15.unet_config), random_weights(shapes, 0))
+        return assemble_model(kept.SD15(kept.SD15.unet_config), random_weights(shapes, 0))
 
 
 class SavedBytes:
@@ -74,12 +65,13 @@ class SavedBytes:
         self.storages: dict[int, int] = {}
 
     def __enter__(self):
-        self.hooks = torch.autograd.graph.saved_tensors_hooks(self._note, lambda tensor: tensor)
-        self.hooks.__enter__()
+        # The pass has hooks of its own, and of several hooks PyTorch calls the innermost alone.
+        self.keep = keep = Kept.keep
+        Kept.keep = lambda watch, tensor: keep(watch, self._note(tensor))
         return self
 
     def __exit__(self, *error):
-        self.hooks.__exit__(*error)
+        Kept.keep = self.keep
 
     def _note(self, tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
@@ -234,6 +226,73 @@ def picture_costs(repeats: int) -> dict:
     }
 
 
+# Pictures of the size that each family is made for, as latents.
+KEPT = {"sd15 512": ("sd15", (64, 64)), "sd21 768": ("sd21", (96, 96)), "sdxl 1024": ("sdxl", (128, 128))}
+
+
+def kept_bytes() -> dict:
+    """Bytes that a gradient pass keeps, plainly and with blocks that are run again, counted and estimated."""
+    found = {}
+    for name, (family, latent) in KEPT.items():
+        network = kept.network_of(family, torch.bfloat16)
+        sizes = found[name] = {}
+        for key, again in (("kept", False), ("run_again", True)):
+            sizes[key] = kept.kept(network, latent, torch.bfloat16, again)
+            estimate = "estimated" + ("_run_again" if again else "")
+            sizes[estimate] = estimated_bytes(network, (1, 4, *latent), 2, again, 4)
+    return {"kept_bytes": found}
+
+
+@contextmanager
+def resident(network: torch.nn.Module):
+    """The plain way to a gradient: every weight on the device, and autograd keeps aliases of them."""
+    swapped = []
+    with torch.inference_mode(False), torch.enable_grad():
+        try:
+            for part in network.modules():
+                for name, weight in part._parameters.items():
+                    if weight is not None:
+                        swapped.append((part._parameters, name, weight))
+                        part._parameters[name] = alias(weight)
+            yield
+        finally:
+            for weights, name, weight in swapped:
+                weights[name] = weight
+
+
+def streamed_costs(size: int, repeats: int) -> dict:
+    """Seconds of a gradient pass whose layers fetch their weights again, over one that keeps them."""
+    network = sd15().model.diffusion_model
+    x, conditioning = latent_and_prompt(size)
+    streamed = [part for part in network.modules() if hasattr(part, "comfy_cast_weights")]
+
+    def update(way, cast: bool) -> float:
+        for part in streamed:
+            part.comfy_cast_weights = cast
+        started = time.perf_counter()
+        with way:
+            leaf = x.clone().requires_grad_()
+            out = network(leaf, torch.tensor([500.0]), context=conditioning[0][0].clone(), transformer_options={})
+            torch.autograd.grad(out.square().mean(), leaf)
+        return time.perf_counter() - started
+
+    ways = {
+        "resident": lambda: update(resident(network), False),
+        "streamed": lambda: update(differentiable(network), True),
+        "run again": lambda: update(kept.with_blocks_run_again(network), True),
+    }
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(repeats):
+        for name, run in ways.items():
+            times[name].append(run())
+            print(f"  {name} {times[name][-1]:.1f} s", flush=True)
+    best = {name: min(values) for name, values in times.items()}
+    return {
+        "streamed_time_ratio": best["streamed"] / best["resident"],
+        "run_again_time_ratio": best["run again"] / best["resident"],
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
@@ -304,6 +363,17 @@ def main() -> None:
                 f"  {name:20s} {ratio:.2f} x plain"
                 + (f", {extra:g} extra calls in {result['picture_steps']} steps" if extra is not None else "")
             )
+    if "kept" in parts:
+        print("Kept for backward in half precision, at the published widths:", flush=True)
+        result |= kept_bytes()
+        for name, sizes in result["kept_bytes"].items():
+            print(f"  {name:12s} {sizes['kept'] / 1e9:.2f} GB, run again {sizes['run_again'] / 1e9:.3f} GB", end=" ")
+            print(f"(estimated {sizes['estimated'] / 1e9:.2f} and {sizes['estimated_run_again'] / 1e9:.3f})")
+    if "streamed" in parts:
+        print(f"A gradient pass on the SD1.5 architecture, {options.size} x {options.size}, float32:", flush=True)
+        result |= streamed_costs(options.size, max(options.repeats, 3))
+        print(f"  streamed weights {result['streamed_time_ratio']:.2f} x resident ones")
+        print(f"  run again        {result['run_again_time_ratio']:.2f} x")
     if options.json:
         print(json.dumps(result))
 

@@ -37,12 +37,12 @@ from .progress import stop_if_interrupted
 from .sampling.coordinates import Coordinates
 from .sampling.grad import HeldControl, beside_the_network, differentiable, ordinary
 from .sampling.install import local_prompts
+from .sampling.memory import Memory
 from .sampling.run import KEY
 from .scoring import ClipScorer, check_objects
 
-# The host reckons with the memory of a plain pass; what a whole pass of the prompt's, the negative prompt's and the
-# objects' rows keeps for backward is about so many times that.
-_GRADIENT_ROWS = 6
+# Of the prompt and the negative prompt, and of the objects' own prompts in their regions about as much as one more.
+_ROWS = 3
 
 SCHEDULERS = comfy.samplers.KSampler.SCHEDULERS
 
@@ -132,7 +132,13 @@ def _checked(model, method: Method | None, targets: Targets, layout: Layout) -> 
 
 def _prepare_sampling(executor, model, noise_shape, conds, *args, **kwargs):
     """The host's PREPARE_SAMPLING wrapper: room for what is kept for backward."""
-    return executor(model, [noise_shape[0] * _GRADIENT_ROWS, *noise_shape[1:]], conds, *args, **kwargs)
+    memory = _memory(model, noise_shape)
+    return executor(model, [memory.rows_to_ask_for(), *noise_shape[1:]], conds, *args, **kwargs)
+
+
+def _memory(patcher, shape) -> Memory:
+    """For a whole pass of the network."""
+    return Memory("auto", patcher, (_ROWS * shape[0], *shape[1:]), None)
 
 
 class _Search:
@@ -200,7 +206,8 @@ class _Search:
                 if "control" in cond:
                     cond["control"] = HeldControl(cond["control"])
         others = beside_the_network(self._guider)
-        with differentiable(patcher.model, self.vae.first_stage_model, self.scorer.vision.model, *others):
+        modules = (patcher.model, self.vae.first_stage_model, self.scorer.vision.model, *others)
+        with differentiable(*modules, run_again=_memory(patcher, x.shape).network):
             extra = ordinary(extra_args or {})
             x, sigmas, self.texts = x.clone(), sigmas.clone(), self.texts.clone()
             coordinates = Coordinates(patcher.get_model_object("model_sampling"))

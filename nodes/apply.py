@@ -4,6 +4,7 @@ from comfy_api.latest import io
 
 from ..host.progress import show_on_node
 from ..host.sampling.install import attach
+from ..host.sampling.recompute import CHOICES
 from .types import CATEGORY, Layout, Method, Record, Targets, node_id_of
 
 
@@ -56,6 +57,16 @@ class FidelityApply(io.ComfyNode):
                     tooltip="Where the objects go, for methods that work in regions (Space-Time Attention): from "
                     "Predict Layout.",
                 ),
+                io.Combo.Input(
+                    "recompute",
+                    options=list(CHOICES),
+                    default="auto",
+                    optional=True,
+                    advanced=True,
+                    tooltip="Memory for time, in methods with gradients: on runs the network's blocks again instead of "
+                    "keeping what they made (the picture stays the same to the bit), auto does so where memory is "
+                    "short.",
+                ),
             ],
             outputs=[
                 io.Model.Output(tooltip="Connect it to the sampler."),
@@ -70,11 +81,27 @@ class FidelityApply(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model, method, targets, strength: float, start_percent: float, end_percent: float, layout=None
+        cls,
+        model,
+        method,
+        targets,
+        strength: float,
+        start_percent: float,
+        end_percent: float,
+        layout=None,
+        recompute: str = "auto",
     ) -> io.NodeOutput:
         node = node_id_of(cls)
         patched, record = attach(
-            model, method, targets, strength=strength, start=start_percent, end=end_percent, node_id=node, layout=layout
+            model,
+            method,
+            targets,
+            strength=strength,
+            start=start_percent,
+            end=end_percent,
+            node_id=node,
+            layout=layout,
+            recompute=recompute,
         )
         show_on_node("\n".join(record.warnings) or f"{record.method.title} is attached.", node)
         return io.NodeOutput(patched, record)

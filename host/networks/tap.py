@@ -100,6 +100,23 @@ class GuidedRecording(GradientRecording):
         self.on_end(self)
 
 
+class Replay(GradientRecording):
+    """Takes the place of `recording` while a part of its pass is run a second time for the backward pass: everything
+    happens as it did, and nothing counts.
+    """
+
+    complete = False
+
+    def __init__(self, recording: GradientRecording):
+        super().__init__(recording.sites, recording.tokens, recording.length, recording.end_after)
+        self.seen = set(recording.seen)
+        self.controlled = recording.controlled
+        self.draws = recording.draws
+
+    def take(self, probs: torch.Tensor, h: int, w: int) -> None:
+        pass
+
+
 class Tap:
     """One run's ear on the network. Deaf unless `recording` is set, or `edits` are to be applied.
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from comfy.ldm.modules.attention import BasicTransformerBlock, SpatialTransformer
-from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample, Upsample
+from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample, ResBlock, Upsample
 
 from ...core.maps.resolution import chosen_layers
 from ..errors import HostError
@@ -30,6 +30,52 @@ class Site:
         return f"{self.block} {self.number}.{self.index}"
 
 
+@dataclass(frozen=True)
+class Block:
+    """A part of the network that can be run a second time from what went in: its module, and the parts of it that can
+    be if it cannot be as a whole. `site` is where its cross-attention is, if it has one.
+    """
+
+    module: torch.nn.Module
+    site: Site | None = None
+    parts: tuple[torch.nn.Module, ...] = ()
+
+
+def stages(diffusion_model: torch.nn.Module) -> list[tuple[str, int, torch.nn.Module, int]]:
+    """Every stage of the network in the order of the forward pass: (block, number) as in `Site`, its module, and the
+    resolution level that its layers work at.
+    """
+    found, level = [], 1
+    middle = getattr(diffusion_model, "middle_block", None)
+    parts = [("input", list(getattr(diffusion_model, "input_blocks", ())))]
+    parts += [("middle", [middle] if middle is not None else [])]
+    parts += [("output", list(getattr(diffusion_model, "output_blocks", ())))]
+    for name, modules in parts:
+        for number, stage in enumerate(modules):
+            found.append((name, number, stage, level))
+            # A stage's own layers come before its change of resolution.
+            for layer in stage:
+                if isinstance(layer, Downsample):
+                    level *= 2
+                elif isinstance(layer, Upsample):
+                    level //= 2
+    return found
+
+
+def blocks(diffusion_model: torch.nn.Module) -> list[Block]:
+    """The residual and the transformer blocks, in the order of the forward pass."""
+    found = []
+    for name, number, stage, _ in stages(diffusion_model):
+        for layer in stage:
+            if isinstance(layer, ResBlock):
+                found.append(Block(layer))
+            elif isinstance(layer, SpatialTransformer):
+                for index, part in enumerate(layer.transformer_blocks):
+                    if isinstance(part, BasicTransformerBlock):
+                        found.append(Block(part, Site(name, number, index), (part.attn1, part.ff)))
+    return found
+
+
 def split_heads(tensor: torch.Tensor, heads: int) -> torch.Tensor:
     """[rows, n, heads * d] -> [rows, heads, n, d]"""
     return tensor.unflatten(-1, (heads, -1)).transpose(1, 2)
@@ -42,19 +88,12 @@ def cross_attention_sites(diffusion_model: torch.nn.Module) -> dict[Site, int]:
     one attention): there is no map of the words to work on.
     """
     sites: dict[Site, int] = {}
-    level = 1
-    for block, parts in (("input", "input_blocks"), ("output", "output_blocks")):
-        for number, stage in enumerate(getattr(diffusion_model, parts, ())):
-            for layer in stage:
-                if isinstance(layer, SpatialTransformer):
-                    for index, part in enumerate(layer.transformer_blocks):
-                        if isinstance(part, BasicTransformerBlock) and part.attn2 is not None:
-                            sites[Site(block, number, index)] = level
-                # A stage's own layers come before its change of resolution.
-                if isinstance(layer, Downsample):
-                    level *= 2
-                elif isinstance(layer, Upsample):
-                    level //= 2
+    for block, number, stage, level in stages(diffusion_model):
+        for layer in stage if block != "middle" else ():
+            if isinstance(layer, SpatialTransformer):
+                for index, part in enumerate(layer.transformer_blocks):
+                    if isinstance(part, BasicTransformerBlock) and part.attn2 is not None:
+                        sites[Site(block, number, index)] = level
     if not sites:
         raise HostError(
             f"The model ({type(diffusion_model).__name__}) has no cross-attention between words and picture, so there "

@@ -1,23 +1,34 @@
 """Gradients inside the host, whose tensors are inference tensors and whose weights come and go."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 
 import torch
 
+from ..networks.tap import Tap
 from .kept import Kept
 from .layers import weights_fetched_again
+from .recompute import blocks_run_again
 
 
 @contextmanager
-def differentiable(*modules: torch.nn.Module) -> Iterator[Kept]:
+def differentiable(
+    *modules: torch.nn.Module, run_again: torch.nn.Module | None = None, taps: Iterable[Tap] = ()
+) -> Iterator[Kept]:
     """Leaves inference mode, with gradients on: what the host and other packs run meanwhile can be differentiated.
 
     The layers of `modules` keep no weights for the backward pass but fetch them again (`layers`), so that they may lie
     wherever the host likes. Nothing is copied, and no gradient flows into weights. The modules are shared by all clones
-    of a model, so they are put back whatever happens.
+    of a model, so they are put back whatever happens. The blocks of the U-Net `run_again` keep nothing but what goes in
+    (`recompute`); `taps` are what may be listening to it.
     """
-    with torch.inference_mode(False), torch.enable_grad(), weights_fetched_again(*modules), Kept() as kept:
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        stack.enter_context(weights_fetched_again(*modules))
+        kept = stack.enter_context(Kept())
+        if run_again is not None:
+            stack.enter_context(blocks_run_again(run_again, kept, taps))
         yield kept
 
 

@@ -6,11 +6,12 @@ from collections.abc import Callable
 import comfy.samplers
 import torch
 
-from ...core.prompt.targets import Targets
 from ..networks.rows import controlled
 from ..networks.tap import PassEnded, Tap
 from .grad import HeldControl, beside_the_network, differentiable, ordinary
+from .memory import Memory
 from .neighbours import caches_aside, no_gradients, random_numbers_kept, writes_explained
+from .plan import Plan
 
 # A latent that requires gradients -> the prompt's mean maps, differentiable, or None if none arrived.
 Evaluate = Callable[[torch.Tensor], "torch.Tensor | None"]
@@ -19,10 +20,11 @@ Evaluate = Callable[[torch.Tensor], "torch.Tensor | None"]
 class GradientPass:
     """The gradient passes of one run; `seconds` is the time spent on them."""
 
-    def __init__(self, guider, targets: Targets, tap: Tap):
+    def __init__(self, guider, plan: Plan, tap: Tap):
         self.guider = guider
-        self.targets = targets
+        self.plan = plan
         self.tap = tap
+        self.memory: Memory | None = None
         self.seconds = 0.0
 
     def moved(
@@ -35,12 +37,22 @@ class GradientPass:
     ) -> torch.Tensor:
         """What `move(x, evaluate)` makes of the latent; `evaluate` calls the solver's `model(x, sigma, **kwargs)`."""
         started = time.perf_counter()
+        if self.memory is None:
+            patcher, plan = self.guider.model_patcher, self.plan
+            self.memory = Memory(plan.recompute, patcher, x.shape, plan.method.resolution)
+        result = self.memory.tried(lambda: self._moved(model, x, sigma, kwargs, move), self.plan.method.title)
+        self.seconds += time.perf_counter() - started
+        return result
+
+    def _moved(self, model, x: torch.Tensor, sigma: torch.Tensor, kwargs: dict, move: Callable) -> torch.Tensor:
         patcher = self.guider.model_patcher
         with (
             caches_aside(self.guider.model_options, kwargs.get("model_options", {})),
             random_numbers_kept(patcher.load_device),
             writes_explained(),
-            differentiable(patcher.model, *beside_the_network(self.guider)),
+            differentiable(
+                patcher.model, *beside_the_network(self.guider), run_again=self.memory.network, taps=[self.tap]
+            ),
         ):
             kwargs, sigma = ordinary(kwargs), sigma.clone()
 
@@ -56,9 +68,7 @@ class GradientPass:
                     raise no_gradients(patcher.model.diffusion_model)
                 return maps
 
-            result = move(x.clone(), evaluate)
-        self.seconds += time.perf_counter() - started
-        return result
+            return move(x.clone(), evaluate)
 
     def predict_noise(self, executor, x, timestep, model_options={}, seed=None):  # noqa: B006, the host's signature
         """The host's PREDICT_NOISE wrapper: a gradient pass runs the controlled conditioning alone and ends early."""
@@ -67,7 +77,7 @@ class GradientPass:
             return executor(x, timestep, model_options, seed)
         # Threads of the multi-GPU path run without gradients.
         options = {key: value for key, value in model_options.items() if key != "multigpu_clones"}
-        for cond in controlled(self.guider, self.targets):
+        for cond in controlled(self.guider, self.plan.targets):
             recording.tokens = cond["cross_attn"].shape[1]
             recording.controlled = "control" in cond
             if "control" in cond:

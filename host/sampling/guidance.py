@@ -19,6 +19,9 @@ from ..networks.passes import KEY
 from ..networks.tap import GuidedRecording, Tap
 from .coordinates import Coordinates
 from .grad import HeldControl, beside_the_network, differentiable
+from .memory import Memory
+from .neighbours import writes_explained
+from .plan import Plan
 
 # Step sizes are those of the published runs, of 50 steps.
 _PUBLISHED_STEP = 1 / 50
@@ -27,9 +30,10 @@ _PUBLISHED_STEP = 1 / 50
 class Guide:
     """One Apply node's part in the guidance of a run."""
 
-    def __init__(self, core: PredictionGuide, tap: Tap):
+    def __init__(self, core: PredictionGuide, tap: Tap, plan: Plan):
         self.core = core
         self.tap = tap
+        self.plan = plan
         self.recording: GuidedRecording | None = None
 
     def shown(self) -> torch.Tensor | None:
@@ -54,6 +58,7 @@ class Guidance:
         self._sigma = 0.0
         self._step_share = 0.0
         self._correction: torch.Tensor | None = None
+        self._memory: Memory | None = None
 
     @contextmanager
     def by(self, guide: Guide, step_share: float):
@@ -95,23 +100,43 @@ class Guidance:
         # Threads of the multi-GPU path run without gradients.
         options = {key: value for key, value in model_options.items() if key != "multigpu_clones"}
         ours = _with_held_controls([each if i in mine else None for i, each in enumerate(conds)])
-        self._heard = [guide for guide, lists in guides.items() if lists]
-        self._waiting = set(self._heard)
         self._sigma = float(timestep.flatten()[0])
-        with differentiable(self.guider.model_patcher.model, *beside_the_network(self.guider)):
-            self._latent, self.active = wide(x).clone().requires_grad_(), True
-            try:
-                with self._hearing(ours):
-                    own = executor(model, ours, self._latent, timestep.clone(), options)
-                    self._take_gradient()  # unless the last layer was reached
-                own = [each.detach().to(x.dtype) for each in own]
-            finally:
-                self._latent, self.active, self._heard = None, False, []
+        heard = [guide for guide, lists in guides.items() if lists]
+        own = self._memory_of(heard, x).tried(
+            lambda: self._own(heard, executor, model, ours, x, timestep, options), heard[0].plan.method.title
+        )
         others = [None if i in mine else each for i, each in enumerate(conds)]
         if any(each is not None for each in others):
             rest = executor(model, others, x, timestep, model_options)
             own = [own[i] if i in mine else rest[i] for i in range(len(conds))]
         return own
+
+    def _memory_of(self, heard: list[Guide], x: torch.Tensor) -> Memory:
+        if self._memory is None:
+            plan = heard[0].plan
+            self._memory = Memory(plan.recompute, self.guider.model_patcher, x.shape, plan.method.resolution)
+        return self._memory
+
+    def _own(self, heard: list[Guide], executor, model, ours, x, timestep, options) -> list[torch.Tensor]:
+        """The predictions of the controlled conditionings; the gradient is taken on the way."""
+        self._heard, self._waiting = heard, set(heard)
+        with (
+            writes_explained(),
+            differentiable(
+                self.guider.model_patcher.model,
+                *beside_the_network(self.guider),
+                run_again=self._memory.network,
+                taps=[guide.tap for guide in heard],
+            ),
+        ):
+            self._latent, self.active = wide(x).clone().requires_grad_(), True
+            try:
+                with self._hearing(ours):
+                    own = executor(model, ours, self._latent, timestep.clone(), options)
+                    self._take_gradient()  # unless the last layer was reached
+                return [each.detach().to(x.dtype) for each in own]
+            finally:
+                self._latent, self.active, self._heard = None, False, []
 
     @contextmanager
     def _hearing(self, conds):

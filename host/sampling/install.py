@@ -13,14 +13,11 @@ from ..errors import HostError
 from ..models.demo_model import is_demo_model
 from ..networks.rows import controlled
 from ..networks.unet import cross_attention_sites
+from .memory import Memory
 from .plan import Plan
 from .run import KEY, Run
 from .samplers import facts_of, name_of
 from .steps import with_solver_model
-
-# What one conditional row keeps for backward is about four times what the host reckons for a plain pass of that row
-# (benchmarks/cost.py measures the bytes), and the host reckons with two rows.
-_GRADIENT_ROWS = 3
 
 
 def attach(
@@ -33,12 +30,14 @@ def attach(
     end: float = 1.0,
     node_id: str | None = None,
     layout: Layout | None = None,
+    recompute: str = "auto",
 ):
     """A clone of `model` (the host's ModelPatcher) that applies `method` while it samples, and the Record of its runs.
 
     `start` and `end` are the host's percent of the noise schedule; they narrow the method's own window. With strength 0
     or without objects the picture is bit-identical to the plain model's and only the maps are recorded. `layout` is for
-    methods that work in regions; without one they take the solver's. Raises HostError for a model that the method
+    methods that work in regions; without one they take the solver's. `recompute` (auto, on, off): whether a gradient
+    runs the network's blocks again instead of keeping what they made. Raises HostError for a model that the method
     cannot work with, core MethodError for targets it cannot.
     """
     if start >= end:
@@ -50,7 +49,17 @@ def attach(
     demo = is_demo_model(model)
     method, reason = method.resolve(targets, Situation(layout is not None, demo))
     plan = Plan(
-        method, targets, strength, start, end, Record(), node_id, reason, layout, hints=_presets_for(demo, method)
+        method,
+        targets,
+        strength,
+        start,
+        end,
+        Record(),
+        node_id,
+        reason,
+        layout,
+        hints=_presets_for(demo, method),
+        recompute=recompute,
     )
     if plan.mix is not None:
         plan = replace(plan, local=local_prompts(plan.mix.method, targets, layout))
@@ -58,7 +67,7 @@ def attach(
     patched = model.clone()
     patched.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, KEY, _OuterSample(plan))
     if plan.moves or plan.guides:
-        patched.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.PREPARE_SAMPLING, KEY, _prepare_sampling)
+        patched.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.PREPARE_SAMPLING, KEY, _PrepareSampling(plan))
     return patched, plan.record
 
 
@@ -95,9 +104,15 @@ def local_prompts(method: OutputMix, targets: Targets, layout: Layout | None) ->
     return tuple(targets.encode([method.local_prompt(phrase) for phrase in placed]))
 
 
-def _prepare_sampling(executor, model, noise_shape, conds, *args, **kwargs):
+class _PrepareSampling:
     """The host's PREPARE_SAMPLING wrapper: room for what is kept for backward."""
-    return executor(model, [noise_shape[0] * _GRADIENT_ROWS, *noise_shape[1:]], conds, *args, **kwargs)
+
+    def __init__(self, plan: Plan):
+        self.plan = plan
+
+    def __call__(self, executor, model, noise_shape, conds, *args, **kwargs):
+        memory = Memory(self.plan.recompute, model, noise_shape, self.plan.method.resolution)
+        return executor(model, [memory.rows_to_ask_for(), *noise_shape[1:]], conds, *args, **kwargs)
 
 
 class _OuterSample:

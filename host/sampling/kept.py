@@ -7,6 +7,8 @@ through which every call of PyTorch goes.
 
 import weakref
 from collections import defaultdict
+from collections.abc import Callable
+from contextlib import ExitStack, contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +29,8 @@ _ASSIGNMENTS = frozenset(
 # A norm's weights are small, and may lie in a buffer of the host's that is written over before the backward pass.
 _NORMS = frozenset((F.group_norm, F.layer_norm, F.rms_norm, F.batch_norm))
 
+_CONVOLUTIONS = frozenset((F.conv1d, F.conv2d, F.conv3d))
+
 
 def alias(tensor: Tensor) -> Tensor:
     """An ordinary tensor on the same storage: no copy, and autograd may keep it."""
@@ -41,7 +45,11 @@ class _Keep:
 
     def __init__(self, tensor: Tensor):
         self.tensor = tensor
-        self.version = tensor._version
+        self.version = None if tensor.is_inference() else tensor._version
+
+    @property
+    def untouched(self) -> bool:
+        return self.version is None or self.tensor._version == self.version
 
 
 class Kept(TorchFunctionMode):
@@ -75,6 +83,8 @@ class Kept(TorchFunctionMode):
         args = [_ordinary(value) for value in args]
         if kwargs:
             kwargs = {key: _ordinary(value) for key, value in kwargs.items()}
+        if func in _CONVOLUTIONS and _is_plain_convolution(args, kwargs):
+            return _Convolution.apply(*args)
         if func in _NORMS:
             args = [args[0], *(_copy(value) for value in args[1:])]
             kwargs = {key: value if key == "input" else _copy(value) for key, value in kwargs.items()}
@@ -102,7 +112,7 @@ class Kept(TorchFunctionMode):
 
     def kept(self, keep: _Keep) -> Tensor:
         """Autograd's hook: called when the backward pass asks for it."""
-        if keep.tensor._version != keep.version:
+        if not keep.untouched:
             raise RuntimeError(
                 "a tensor needed for the gradient was modified by an inplace operation that could not be seen"
             )
@@ -118,12 +128,158 @@ class Kept(TorchFunctionMode):
                     keep.version = keep.tensor._version
                     self._of_storage[keep.tensor.untyped_storage()._cdata].append(weakref.ref(keep))
 
+    def done_again(self, function: Callable, arguments: tuple, named: dict, replaying: Callable):
+        """`function(*arguments, **named)`, of which nothing is kept but what goes in: it is done again, inside
+        `replaying()`, when the backward pass comes to it.
+        """
+        if not torch.is_grad_enabled() or not any(_differentiable(value) for value in (*arguments, *named.values())):
+            return function(*arguments, **named)
+        frame = _Frame(self, function, arguments, named, replaying)
+        with torch.autograd.graph.saved_tensors_hooks(frame.promise, frame.fulfilled):
+            return function(*arguments, **named)
+
     @property
     def storages(self) -> dict[int, int]:
         """Bytes of every storage that is kept now, each counted once."""
         keeps = (reference() for references in self._of_storage.values() for reference in references)
         stored = (keep.tensor.untyped_storage() for keep in keeps if keep is not None)
         return {storage._cdata: storage.nbytes() for storage in stored}
+
+
+def convolution_gradient(gradient: Tensor, like: tuple, weight: Tensor, bias: Tensor | None, geometry: tuple) -> Tensor:
+    """The gradient of a convolution's input, of which only `like` (shape, strides, dtype, device) need be known:
+    PyTorch chooses its way by them, and what is in the input plays no part. `geometry`: stride, padding, dilation,
+    groups.
+    """
+    shape, strides, dtype, device = like
+    stride, padding, dilation, groups = geometry
+    x = torch.empty_strided(shape, strides, dtype=dtype, device=device)
+    sizes = None if bias is None else [bias.shape[0]]
+    nothing = [0] * len(stride)
+    return torch.ops.aten.convolution_backward(
+        gradient, x, weight, sizes, stride, padding, dilation, False, nothing, groups, [True, False, False]
+    )[0]
+
+
+class _Convolution(torch.autograd.Function):
+    """A convolution whose weight stays where it is: PyTorch's own keeps the input too, for a gradient of the weight."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor | None, *geometry) -> Tensor:
+        ctx.like, ctx.weight, ctx.bias, ctx.geometry = (x.shape, x.stride(), x.dtype, x.device), weight, bias, geometry
+        functions = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}
+        return functions[weight.dim()](x, weight, bias, *geometry)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient: Tensor):
+        into_x = convolution_gradient(gradient, ctx.like, ctx.weight, ctx.bias, ctx.geometry)
+        return into_x, *[None] * (2 + len(ctx.geometry))
+
+
+def _is_plain_convolution(args: list, kwargs: dict) -> bool:
+    """Whether a call is that of a layer's: of a batch, with everything said, and a weight that nobody learns."""
+    if kwargs or len(args) != 7 or not torch.is_grad_enabled():
+        return False
+    x, weight, bias, stride, padding, dilation, _ = args
+    learned = weight.requires_grad or (bias is not None and bias.requires_grad)
+    told = all(isinstance(sizes, tuple) for sizes in (stride, padding, dilation))
+    return x.requires_grad and x.dim() == weight.dim() and told and not learned
+
+
+class _Enough(BaseException):
+    """Ends the second run of a function as soon as everything that was promised is there. Not an Exception, so that no
+    handler on the way takes it for a fault.
+    """
+
+
+class _Frame:
+    """One call that is done again in the backward pass. What it would have kept is promised by number."""
+
+    def __init__(self, kept: Kept, function: Callable, arguments: tuple, named: dict, replaying: Callable):
+        self._watch = kept
+        self._function = function
+        self._arguments = [self._held(value) for value in arguments]
+        self._named = {name: self._held(value) for name, value in named.items()}
+        self._replaying = replaying
+        self._device = next(value.device for value in (*arguments, *named.values()) if isinstance(value, Tensor))
+        self._random = _random_state(self._device)
+        self._promised = 0
+        self._made: dict[int, _Keep] = {}
+
+    def promise(self, tensor: Tensor) -> tuple["_Frame", int]:
+        self._promised += 1
+        return self, self._promised - 1
+
+    @staticmethod
+    def fulfilled(promise: tuple["_Frame", int]) -> Tensor:
+        frame, number = promise
+        if number not in frame._made:
+            frame._run_again()
+        if number not in frame._made:
+            raise RuntimeError("a block of the network did something else when it was run a second time")
+        return frame._watch.kept(frame._made.pop(number))
+
+    def _run_again(self) -> None:
+        self._made = {}
+        with ExitStack() as stack:
+            # The backward pass may run in a thread of its own, where none of this holds.
+            stack.enter_context(torch.inference_mode(False))
+            stack.enter_context(torch.enable_grad())
+            if self._watch not in torch.overrides._get_current_function_mode_stack():
+                stack.enter_context(self._watch)
+            stack.enter_context(torch.autograd.graph.saved_tensors_hooks(self._make, _none_is_asked_for))
+            stack.enter_context(self._replaying())
+            stack.enter_context(_random_numbers_as(self._random, self._device))
+            arguments = [_given(value) for value in self._arguments]
+            named = {name: _given(value) for name, value in self._named.items()}
+            try:
+                self._function(*arguments, **named)
+            except _Enough:
+                pass
+
+    def _make(self, tensor: Tensor) -> None:
+        self._made[len(self._made)] = self._watch.keep(tensor)
+        if len(self._made) == self._promised:
+            raise _Enough
+
+    def _held(self, value):
+        """An argument as it is now, whatever is written into it later."""
+        if isinstance(value, Tensor):
+            return self._watch.keep(value.detach()), value.requires_grad
+        return dict(value) if isinstance(value, dict) else value
+
+
+def _given(value):
+    """What `_Frame._held` held, apart from the graph that it came from."""
+    if isinstance(value, tuple) and value and isinstance(value[0], _Keep):
+        keep, differentiable = value
+        return Kept.kept(None, keep).detach().requires_grad_(differentiable)
+    return dict(value) if isinstance(value, dict) else value
+
+
+def _none_is_asked_for(_) -> None:
+    raise AssertionError("nobody goes back through a second run")
+
+
+def _differentiable(value) -> bool:
+    return isinstance(value, Tensor) and value.requires_grad
+
+
+def _random_state(device: torch.device) -> tuple[Tensor, Tensor | None]:
+    on_card = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+    return torch.get_rng_state(), on_card
+
+
+@contextmanager
+def _random_numbers_as(state: tuple[Tensor, Tensor | None], device: torch.device):
+    """The global random numbers start from `state`, and go on afterwards as if nothing had been drawn."""
+    cpu, on_card = state
+    with torch.random.fork_rng([] if on_card is None else [device]):
+        torch.set_rng_state(cpu)
+        if on_card is not None:
+            torch.cuda.set_rng_state(on_card, device)
+        yield
 
 
 def _ordinary(value, depth: int = 2):

@@ -13,6 +13,8 @@ import comfy.ops
 import torch
 from torch import Tensor
 
+from .kept import convolution_gradient
+
 # The host's way into a layer whose weights have to be brought, converted or patched first.
 _ENTRANCE = "forward_comfy_cast_weights"
 # The host's quantised layers have a backward pass of their own, which keeps the weight; this switches it off.
@@ -104,28 +106,13 @@ class _Convolution(_Layer):
 
     def gradient(self, gradient: Tensor, shape, stride, dtype, device, arguments: tuple, named: dict) -> Tensor:
         module = self.module
-        # PyTorch chooses its way by the input's size and strides; what is in it plays no part in its own gradient.
-        x = torch.empty_strided(shape, stride, dtype=dtype, device=device)
         with fetched(module, dtype, device) as (weight, bias):
-            if not _is_usual(module) or arguments or named:
-                with torch.enable_grad():
-                    x = x.zero_().requires_grad_()
-                    return torch.autograd.grad(module._conv_forward(x, weight, bias, *arguments, **named), x, gradient)[
-                        0
-                    ]
-            return torch.ops.aten.convolution_backward(
-                gradient,
-                x,
-                weight,
-                None if bias is None else [bias.shape[0]],
-                module.stride,
-                module.padding,
-                module.dilation,
-                False,
-                [0] * len(module.stride),
-                module.groups,
-                [True, False, False],
-            )[0]
+            if _is_usual(module) and not arguments and not named:
+                geometry = (module.stride, module.padding, module.dilation, module.groups)
+                return convolution_gradient(gradient, (shape, stride, dtype, device), weight, bias, geometry)
+            with torch.enable_grad():
+                x = torch.empty_strided(shape, stride, dtype=dtype, device=device).zero_().requires_grad_()
+                return torch.autograd.grad(module._conv_forward(x, weight, bias, *arguments, **named), x, gradient)[0]
 
 
 def _is_usual(module: torch.nn.Module) -> bool:

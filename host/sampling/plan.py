@@ -25,6 +25,7 @@ class Plan:
     reason: str = ""  # why the method was chosen, where the artist left the choice to the pack
     layout: Layout | None = None
     hints: tuple[str, ...] = ()
+    recompute: str = "auto"  # whether the network's blocks are run again for a gradient: one of recompute.CHOICES
     local: tuple[torch.Tensor, ...] = ()  # the encoded prompt of each placed object
 
     @property

@@ -58,7 +58,7 @@ class Run:
             if self.mixer is not None
             else None
         )
-        self.gradient = GradientPass(guider, plan.targets, self.tap)
+        self.gradient = GradientPass(guider, plan, self.tap)
         self.guide = self._guide()
         self._step = 0
 
@@ -75,7 +75,7 @@ class Run:
         if not plan.guides:
             return None
         core = PredictionGuide(plan.method, plan.targets, plan.strength, *plan.window, log=plan.record.steps)
-        return Guide(core, self.tap)
+        return Guide(core, self.tap, plan)
 
     def _editor(self) -> ScoreEditor | None:
         plan, edit = self.plan, self.plan.edit

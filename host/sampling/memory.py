@@ -1,0 +1,142 @@
+"""How a run's gradient passes get along with the memory there is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TypeVar
+
+import comfy.model_management
+import torch
+from comfy.ldm.modules.attention import BasicTransformerBlock, SpatialTransformer
+from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock
+
+from ...core.maps.resolution import choose_level
+from ..errors import HostError
+from ..networks.unet import cross_attention_sites, last_site, stages
+from .recompute import CHOICES
+
+T = TypeVar("T")
+
+# What a block keeps for backward, in tensors of its width at its resolution, and what goes into it, which is all that
+# is kept of a block that is run again. benchmarks/cost.py --parts kept counts the bytes that this estimates.
+_KEPT_OF_TRANSFORMER, _KEPT_OF_RESIDUAL = 19, 2.5
+_MAPS = 3  # times a recorded layer's probabilities, which are float32, are kept
+_HEAD_WIDTH = 64  # the narrowest usual heads but SD1's; how many probabilities a pixel has follows from it
+
+
+def kept_bytes(network: torch.nn.Module, shape: tuple[int, ...], itemsize: int, run_again: bool, level: int | None):
+    """An estimate of what a gradient pass of latents of `shape` [rows, C, h, w] keeps up to the last cross-attention of
+    `level`, or to the network's end.
+    """
+    rows, (h, w) = shape[0], shape[-2:]
+    end = None if level is None else last_site(cross_attention_sites(network), level)
+    kept = 0.0
+    for name, number, stage, at in stages(network):
+        pixels = math.ceil(h / at) * math.ceil(w / at)
+        for layer in stage:
+            if isinstance(layer, ResBlock):
+                width = layer.channels + layer.out_channels
+                kept += pixels * (layer.channels if run_again else _KEPT_OF_RESIDUAL * width) * itemsize
+            elif isinstance(layer, SpatialTransformer):
+                blocks = [part for part in layer.transformer_blocks if isinstance(part, BasicTransformerBlock)]
+                width = layer.in_channels
+                kept += pixels * width * itemsize * (2 + len(blocks) * (1 if run_again else _KEPT_OF_TRANSFORMER))
+                if at == level and not run_again:
+                    kept += pixels * len(blocks) * width / _HEAD_WIDTH * 77 * 4 * _MAPS
+        if end is not None and (name, number) == (end.block, end.number):
+            break
+    return int(rows * kept)
+
+
+class Memory:
+    """One run's dealings with memory. `run_again` says whether blocks are run again in its gradient passes from now on:
+    as the artist chose, or (auto) if what would be kept is more than what the host says is free.
+    """
+
+    def __init__(self, choice: str, patcher, shape: tuple[int, ...], resolution: str | None):
+        if choice not in CHOICES:
+            raise HostError(f'recompute can be {", ".join(CHOICES)}; "{choice}" is none of these.')
+        self.choice = choice
+        self.patcher = patcher
+        self._shape = tuple(shape)
+        network = patcher.model.diffusion_model
+        sites = list(cross_attention_sites(network).values())
+        self._level = None if resolution is None else choose_level(resolution, *self._shape[-2:], sites)
+        self._short = False  # whether memory has run out once
+
+    def kept(self, run_again: bool) -> int:
+        """Bytes that a gradient pass keeps."""
+        model = self.patcher.model
+        itemsize = comfy.model_management.dtype_size(model.get_dtype_inference())
+        return kept_bytes(model.diffusion_model, self._shape, itemsize, run_again, self._level)
+
+    @property
+    def run_again(self) -> bool:
+        if self.choice != "auto":
+            return self.choice == "on" or self._short
+        return self._short or self.kept(False) > comfy.model_management.get_free_memory(self.patcher.load_device)
+
+    @property
+    def network(self) -> torch.nn.Module | None:
+        """The network whose blocks are to be run again, if they are."""
+        return self.patcher.model.diffusion_model if self.run_again else None
+
+    def rows_to_ask_for(self) -> int:
+        """How many images' memory the host is to provide in the place of the run's own number: it reckons with two rows
+        for each, and a gradient pass has one, and what it keeps. Where the model would have to make way for what is
+        kept, blocks are run again instead.
+        """
+        device = self.patcher.load_device
+        room = comfy.model_management.get_total_memory(device) - self.patcher.model_size()
+        model, images = self.patcher.model, self._shape[0]
+        plain = model.memory_required([2 * images, *self._shape[1:]])
+        whole = self.kept(False)
+        run_again = self.choice == "on" or (self.choice == "auto" and plain / 2 + whole > room)
+        needed = plain / 2 + (self.kept(True) if run_again else whole)
+        return max(images, math.ceil(images * needed / plain))
+
+    def tried(self, attempt: Callable[[], T], what: str) -> T:
+        """`attempt()`; if the memory does not suffice, once more with all freed that can be, then with blocks run
+        again, then a sentence to the artist. An attempt that failed must have left nothing behind.
+        """
+        for remedy in (self._free, self._run_again, None):
+            try:
+                return attempt()
+            except Exception as error:  # looked at only: everything but a lack of memory passes through
+                if not is_out_of_memory(error):
+                    raise
+            # Outside of the handler, so that nothing that the failed attempt held is kept by its traceback.
+            if remedy is not None:
+                remedy()
+        raise HostError(
+            f"The graphics card's memory does not suffice for the gradient that {what} needs, though everything else "
+            "was freed and the network's blocks were run again instead of being kept. Use a smaller picture or batch, "
+            "or a method without gradients: Attention Regulation or Space-Time Attention."
+        )
+
+    def _free(self) -> None:
+        device = self.patcher.load_device
+        ours = [each for each in comfy.model_management.current_loaded_models if _is_of(each, self.patcher)]
+        if device.type != "cpu":
+            comfy.model_management.free_memory(self.kept(False), device, ours)
+        comfy.model_management.soft_empty_cache(True)
+
+    def _run_again(self) -> None:
+        self._short = True
+        comfy.model_management.soft_empty_cache(True)
+
+
+def _is_of(loaded, patcher) -> bool:
+    """Whether one of the host's loaded models is the run's own, or one that takes part in it (a ControlNet)."""
+    model = getattr(loaded, "model", None)
+    return model is None or model.model is patcher.model or getattr(loaded, "currently_used", False)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory has run out, on whatever device."""
+    of_the_host = comfy.model_management.OOM_EXCEPTION
+    if of_the_host is not Exception and isinstance(error, of_the_host):
+        return True
+    words = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)

@@ -9,14 +9,25 @@ that was there) or the wrapped replacement patch of another pack gets its querie
 from collections.abc import Callable
 from contextlib import contextmanager
 
+import comfy.patcher_extension
 import torch
 from comfy.ldm.modules.attention import attention_pytorch
 
-from ...core.maps.probabilities import MapMean, fold_repeats, probabilities
+from ...core.maps.picture import PictureMaps
+from ...core.maps.probabilities import fold_repeats, probabilities
+from ...core.maps.view import Shown
+from .calls import named_neighbours
 from .edits import EditChain
-from .rows import Rows
+from .rows import Part, Rows
 from .skips import part_from_skips
 from .unet import Site, split_heads
+
+KEY = "prompt_fidelity"
+
+UNKNOWN_PLACE = (
+    "Another node{} shows the network parts of the picture without it being known which, so their attention maps were "
+    "left out."
+)
 
 
 class PassEnded(BaseException):
@@ -24,24 +35,41 @@ class PassEnded(BaseException):
     fault.
     """
 
+    def __init__(self, recording: "Recording | None" = None):
+        super().__init__()
+        self.recording = recording
+
 
 class Recording:
-    """The maps of one forward pass: mean over the heads and the layers at `sites`, which are of one
-    resolution level.
+    """The maps of one forward pass, in however many calls of the network it is made: mean over the heads and the layers
+    at `sites`, which are of one resolution level; of the prompt's `length` tokens.
     """
 
-    def __init__(self, sites: frozenset[Site], tokens: int, length: int, end_after: Site | None = None):
+    def __init__(
+        self, sites: frozenset[Site], length: int, end_after: Site | None = None, size: tuple[int, int] | None = None
+    ):
         self.sites = sites
-        self.tokens = tokens  # of the conditioning at hand ...
-        self.length = length  # ... and of the prompt alone: a conditioning that another was appended to has more
         self.end_after = end_after
-        self.maps = MapMean()
-        self.seen: set[tuple] = set()
+        self.maps = PictureMaps(length, size)
+        self.seen: dict[Site, Shown] = {}
         self.controlled = False
 
     def result(self) -> torch.Tensor | None:
-        """[batch, h, w, length] float32, or None if no layer was recorded."""
-        return self.maps.mean[..., : self.length] if self.seen else None
+        """The whole pictures' maps [batch, h, w, length] float32, 0 where the prompt was not shown, or None if no
+        layer was recorded.
+        """
+        return self.maps.mean
+
+    def shown(self) -> torch.Tensor | None:
+        """As `result`, but only as far as the prompt was shown: what a loss is to judge."""
+        return self.maps.shown
+
+    def news(self, site: Site, part: Part) -> bool:
+        """Whether a layer shows anything of the pictures that it has not shown before.
+
+        Guidance packs (PAG, SAG, sliding windows) run the same rows once more, perturbed: only the first pass counts.
+        """
+        return self.seen.setdefault(site, Shown()).add(part.place)
 
     @property
     def gradient(self) -> bool:
@@ -57,11 +85,15 @@ class Tap:
     until the model's own attention is right, and would stop too soon if it saw what an edit makes of that attention.
     """
 
-    def __init__(self, rows: Rows, sites: frozenset[Site], end_after: Site, length: int):
+    def __init__(
+        self, rows: Rows, sites: frozenset[Site], end_after: Site, length: int, size: tuple[int, int] | None = None
+    ):
         self.rows = rows
         self.sites = sites
         self.end_after = end_after
         self.length = length
+        self.size = size  # of the maps; None for that of the first layer
+        self.neighbours = ""
         self.edits: EditChain | None = None
         self.applies = False
         self.recording: Recording | None = None
@@ -70,8 +102,7 @@ class Tap:
     @contextmanager
     def listening(self, gradient: bool = False):
         """Records the maps of one pass; a `gradient` pass ends (PassEnded) after the last recorded layer."""
-        tokens = next(iter(self.rows.tokens.values()))
-        self.recording = Recording(self.sites, tokens, self.length, self.end_after if gradient else None)
+        self.recording = Recording(self.sites, self.length, self.end_after if gradient else None, self.size)
         try:
             yield self.recording
         finally:
@@ -85,6 +116,21 @@ class Tap:
         replacements = options.setdefault("patches_replace", {})
         replacements["attn2"] = {slot: self._wrapped(patch) for slot, patch in replacements.get("attn2", {}).items()}
         options["optimized_attention_override"] = self._override(options.get("optimized_attention_override"))
+        self.neighbours = named_neighbours(model_options)
+        comfy.patcher_extension.add_wrapper_with_key(
+            comfy.patcher_extension.WrappersMP.APPLY_MODEL, KEY, self._apply_model, model_options, is_model_options=True
+        )
+
+    def _apply_model(self, executor, x, *args, **kwargs):
+        """The host's APPLY_MODEL wrapper: where a pass takes several calls (tiles, windows), the end of one is not that
+        of the pass.
+        """
+        try:
+            return executor(x, *args, **kwargs)
+        except PassEnded as ended:
+            if ended.recording is not self.recording or self.recording.maps.complete:
+                raise
+            return torch.zeros_like(x)
 
     def _announce(self, n, context, value, extra_options: dict):
         """The host's attn2 patch, called right before a cross-attention projects its inputs: changes nothing."""
@@ -172,31 +218,25 @@ class Tap:
         pass.
         """
         recording, site = self.recording, Site.of(options)
-        h, w = options["activations_shape"][-2:]
         probs = None
-        wanted = site in recording.sites and q.shape[1] == h * w
-        if wanted:
-            uuid_and_site = (*options["uuids"], site)
+        if site in recording.sites and self.rows.makes_map(options, q.shape[1]):
             if recording.gradient:
                 probs = probabilities(split_heads(q, heads), split_heads(k, heads), mask=mask)
-                recording.maps.add(fold_repeats(probs, recording.tokens), h, w)
-                recording.seen.add(uuid_and_site)
-            elif uuid_and_site not in recording.seen:
-                # Guidance packs (PAG, SAG) run the same rows once more, perturbed: only the first pass counts.
-                rows_q, rows_k = self.rows.select(q, options), self.rows.select(k, options)
-                if rows_q is not None:
-                    mine = self._edited(options)
-                    if mine is None:
-                        mine = probabilities(split_heads(rows_q, heads), split_heads(rows_k, heads), mask=None)
-                    recording.maps.add(fold_repeats(mine, recording.tokens), h, w)
-                    recording.seen.add(uuid_and_site)
-        if recording.end_after == site and recording.seen:
-            raise PassEnded
+            for part in self.rows.parts(options, q.shape[0], k):
+                if part.place is None:
+                    self.rows.warn(UNKNOWN_PLACE.format(self.neighbours))
+                elif recording.news(site, part):
+                    mine = self._probabilities(q, k, heads, part, options) if probs is None else probs[part.rows]
+                    h, w = options["activations_shape"][-2:]
+                    recording.maps.add(fold_repeats(mine, part.tokens), h, w, part.place)
+        if recording.end_after == site:
+            raise PassEnded(recording)
         return probs
 
-    def _edited(self, options: dict) -> torch.Tensor | None:
-        """The probabilities that the layer's first controlled rows attend with, if this run's chain has just edited
-        them.
-        """
+    def _probabilities(self, q, k, heads: int, part: Part, options: dict) -> torch.Tensor:
+        """Those that a part's rows attend with: as this run's chain has just edited them, if it has."""
         edits_it = self.edits is not None and self.edits.active
-        return self.edits.final.get(self.rows.chunks(options)[0]) if edits_it else None
+        edited = self.edits.final.get(part.rows.start) if edits_it else None
+        if edited is not None:
+            return edited
+        return probabilities(split_heads(q[part.rows], heads), split_heads(k[part.rows], heads), mask=None)

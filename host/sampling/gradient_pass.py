@@ -43,7 +43,7 @@ class GradientPass:
                         model(latent, sigma, **kwargs)
                     except PassEnded:
                         pass
-                return recording.result()
+                return recording.shown()
 
             result = move(x.clone(), evaluate)
         self.seconds += time.perf_counter() - started
@@ -57,13 +57,14 @@ class GradientPass:
         # Threads of the multi-GPU path run without gradients.
         options = {key: value for key, value in model_options.items() if key != "multigpu_clones"}
         for cond in controlled(self.guider, self.targets):
-            recording.tokens = cond["cross_attn"].shape[1]
             recording.controlled = "control" in cond
             if "control" in cond:
                 cond = {**cond, "control": HeldControl(cond["control"])}
             comfy.samplers.calc_cond_batch(self.guider.inner_model, [[cond]], x, timestep, options)
-            # Reached only if the network ran to its end, or not at all: a conditioning that is not in force at this
-            # noise level, or a pack that answers from a cache.
-            if recording.seen:
+            # Reached only if the conditioning does not show the whole picture (an area, windows), is not in force at
+            # this noise level, or a pack answers from a cache.
+            if recording.maps.complete:
                 break
+        if recording.seen:  # several calls made the maps, of parts of the picture
+            raise PassEnded(recording)
         return x

@@ -96,14 +96,13 @@ class Calls:
         self._guided = x.detach()
         return executor(x, *args, **kwargs)
 
-    def _apply_model(
-        self, executor, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options={}, **more
-    ):  # noqa: B006, the host's signature
-        """The host's APPLY_MODEL wrapper: the latent that the network gets."""
+    def _apply_model(self, executor, x, t, c_concat=None, c_crossattn=None, control=None, options=None, **more):
+        """The host's APPLY_MODEL wrapper: the latent that the network gets. `options` are its transformer options."""
+        options = more.pop("transformer_options", {}) if options is None else options
         before = self._current
-        self._current = self._seen(x.detach(), transformer_options, c_crossattn)
+        self._current = self._seen(x.detach(), options, c_crossattn)
         try:
-            return executor(x, t, c_concat, c_crossattn, control, transformer_options, **more)
+            return executor(x, t, c_concat, c_crossattn, control, options, **more)
         finally:
             self._current = before
 
@@ -164,12 +163,9 @@ class Calls:
                 return call
         call.groups = tiles
         places = [_place(part, reference) for part in x.split(batch)]
-        call.chunks = [
-            Chunk(
-                slice(at * batch, (at + 1) * batch), options["uuids"][prompt], options["cond_or_uncond"][prompt], place
-            )
-            for at, ((_, prompt), place) in enumerate(zip(order, places))
-        ]
+        prompts = [prompt for _, prompt in order]
+        laid_out = {name: [options[name][prompt] for prompt in prompts] for name in ("uuids", "cond_or_uncond")}
+        call.chunks = _chunks([batch] * len(prompts), laid_out, places)
         return call
 
 

@@ -49,7 +49,7 @@ class PictureMaps:
         index = torch.tensor(place.images, device=total.device)
         canvas = spread.new_zeros(place.batch, *spread.shape[1:]).index_add(0, index, spread)
         weight = spread.new_zeros(place.batch, *self.size)
-        weight = weight.index_add(0, index, (covered * float(heads)).expand(len(place.images), -1, -1))
+        weight = weight.index_add(0, index, (covered.to(spread) * heads).expand(len(place.images), -1, -1))
         return canvas.flatten(1, 2), weight
 
     @property

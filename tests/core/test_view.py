@@ -77,7 +77,13 @@ def test_maps_of_parts_go_to_their_place():
     square = whole.unflatten(2, (8, 12))
     together, parts = PictureMaps(5), PictureMaps(5, (8, 12))
     together.add(whole, 8, 12)
-    for images, rows, columns in [((0, 1, 2), 0, 0), ((0, 1, 2), 4, 0), ((2, 0), 0, 6), ((1,), 0, 6), ((0, 1, 2), 4, 6)]:
+    for images, rows, columns in [
+        ((0, 1, 2), 0, 0),
+        ((0, 1, 2), 4, 0),
+        ((2, 0), 0, 6),
+        ((1,), 0, 6),
+        ((0, 1, 2), 4, 6),
+    ]:
         shown = view(range(2 * rows, 2 * rows + 8), range(2 * columns, 2 * columns + 12))
         part = square[list(images), :, rows : rows + 4, columns : columns + 6].flatten(2, 3)
         assert not parts.complete

@@ -113,7 +113,9 @@ def attention_couple(model, region, mask, says_whose=True, strength=1.0):
 
     def leave(out, options):
         h, w = options["activations_shape"][-2:]
-        here = torch.nn.functional.interpolate(mask[None, None], (h, w), mode="nearest").flatten()[None, :, None].to(out)
+        here = (
+            torch.nn.functional.interpolate(mask[None, None], (h, w), mode="nearest").flatten()[None, :, None].to(out)
+        )
         parts, outs = iter(out.chunk(len(seen["couple"]))), []
         for kind in options["cond_or_uncond"]:
             own = next(parts)

@@ -9,6 +9,7 @@ from hostkit import encoded, models, noise, patched, sample
 from prompt_fidelity.core.layout import Box, Layout, Placement
 from prompt_fidelity.core.show.report import report
 from prompt_fidelity.host.layout.early_attention import early_maps
+from prompt_fidelity.host.networks.calls import Call, Chunk
 from prompt_fidelity.host.networks.edits import IN_PARTS
 from prompt_fidelity.host.networks.rows import UNKNOWN_ROWS, UNKNOWN_TOKENS
 
@@ -397,3 +398,22 @@ def test_the_attention_predictor_beside_deep_shrink(family):
         positive, targets = encoded(family)
         maps = early_maps(shrunk, positive, targets, 128, 128, steps=5)
     assert maps.shape[0] == 2 and torch.isfinite(maps).all()
+
+
+@pytest.mark.parametrize(
+    ("kinds", "couple", "expected"),
+    [
+        ([1, 0], [1, 0, 0, 0], [slice(0, 2), slice(2, 4)]),
+        ([0, 1], [0, 0, 1], [slice(0, 2), slice(4, 6)]),
+        ([1, 0, 0], [1, 0, 0, 0, 0], [slice(0, 2), slice(2, 4), slice(6, 8)]),
+        ([0], [0, 0], [slice(0, 2)]),
+        ([1, 0, 0], [1, 0, 0, 0], None),  # three for two prompts: whose is the third?
+        ([1, 0], [0, 1, 0], None),
+    ],
+)
+def test_the_base_prompts_rows_are_the_first_of_its_share(kinds, couple, expected):
+    chunks = [Chunk(slice(2 * i, 2 * i + 2), i, kind) for i, kind in enumerate(kinds)]
+    call = Call((2 * len(kinds), 16, 16), chunks)
+    assert call.rows_in_layer(2 * len(couple), {"cond_or_uncond_couple": couple}) == expected
+    assert call.rows_in_layer(2 * len(kinds), {}) == [chunk.rows for chunk in chunks]
+    assert call.rows_in_layer(2 * len(couple) + 1, {"cond_or_uncond_couple": couple}) is None

@@ -34,11 +34,12 @@ from comfy.ldm.modules.attention import BasicTransformerBlock, SpatialTransforme
 from cost import TARGETS  # noqa: E402
 from prompt_fidelity.core.control.scores import ScoreEditor  # noqa: E402
 from prompt_fidelity.core.maps.resolution import LAYERS, chosen_layers  # noqa: E402
+from prompt_fidelity.core.maps.view import Place  # noqa: E402
 from prompt_fidelity.core.methods import AttentionRegulation  # noqa: E402
 from prompt_fidelity.host.models.assemble import assemble_model  # noqa: E402
 from prompt_fidelity.host.models.random_models import random_weights  # noqa: E402
 from prompt_fidelity.host.networks.edits import EditChain, LayerEdit  # noqa: E402
-from prompt_fidelity.host.networks.rows import KEY  # noqa: E402
+from prompt_fidelity.host.networks.rows import KEY, Part  # noqa: E402
 from prompt_fidelity.host.networks.unet import Site, cross_attention_sites  # noqa: E402
 from prompt_fidelity.host.sampling.install import attach  # noqa: E402
 
@@ -94,10 +95,13 @@ def block_costs(repeats: int) -> tuple[float, float]:
     q, k, v = randn(2, SIDE * SIDE, WIDTH), randn(2, 77, WIDTH, seed=1), randn(2, 77, WIDTH, seed=2)
 
     class ConditionalRow:
-        tokens = {"positive": TARGETS.length}
+        in_areas = ()
 
-        def chunks(self, options: dict) -> list[int]:
-            return [1]
+        def parts(self, options: dict, count: int, keys: torch.Tensor) -> list[Part]:
+            return [Part(slice(1, 2), "positive", Place.whole(1, SIDE, SIDE), TARGETS.length)]
+
+        def makes_map(self, options: dict, pixels: int) -> bool:
+            return True
 
     site, editor, chain = Site("input", 7, 0), ScoreEditor(regulation("first"), TARGETS), EditChain()
     chain.edits.append(LayerEdit(editor, ConditionalRow(), frozenset({site})))

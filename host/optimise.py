@@ -29,6 +29,7 @@ from ..core.search.learned_weights import Epoch, Learning
 from ..core.search.pixels import crop
 from ..core.search.similarity import cosines, object_prompt, prompt_loss
 from .errors import HostError
+from .networks.calls import Calls
 from .networks.mixes import LayerMixes
 from .networks.rows import Rows, controlled
 from .networks.skips import part_from_skips
@@ -166,6 +167,7 @@ class _Search:
         self.texts = torch.zeros(0)
         self.local: tuple[Tensor, ...] = ()
         self.learning = Learning()
+        self.calls = Calls()
         self._guider = None
         self._passes = 0
 
@@ -181,9 +183,10 @@ class _Search:
         # A copy of the method whose table is, at every pass, the weights that are being tried.
         self.trial = SpaceTime(self.method.settings)
         self.mixer = OutputMixer(self.trial, self.targets, self.layout)
+        self.calls.install(guider.model_options)
         mixes = LayerMixes(
             self.mixer,
-            Rows(guider, self.targets),
+            Rows(guider, self.targets, self.calls),
             self.local,
             guider.model_patcher.model.diffusion_model,
             learning=True,
@@ -249,6 +252,7 @@ class _Search:
             stop_if_interrupted()
             self.trial.table = weights
             self.mixer.begin(t, progress[t], float(sigmas[t]))
+            self.calls.begin(x)
             denoised = model(x, sigmas[t].expand(x.shape[0]), **extra)
             return x + (x - denoised) / sigmas[t] * (sigmas[t + 1] - sigmas[t])
 

@@ -12,7 +12,8 @@ from ...core.control.parts import StepLog
 from ...core.control.prediction import PredictionGuide
 from ...core.control.scores import ScoreEditor
 from ...core.layout import solve
-from ...core.maps.resolution import choose_level
+from ...core.maps.resolution import choose_level, map_size
+from ..networks.calls import Calls
 from ..networks.edits import LayerEdit, chain_of
 from ..networks.mixes import LayerMixes
 from ..networks.rows import Rows
@@ -47,8 +48,10 @@ class Run:
         self.mixer = self._mixer(latent_size)
         sites = cross_attention_sites(guider.model_patcher.model.diffusion_model)
         level = choose_level(plan.method.resolution, *latent_size, list(sites.values()))
-        rows = Rows(guider, plan.targets)
-        self.tap = Tap(rows, sites_at(sites, level), last_site(sites, level), plan.targets.length)
+        self.calls = Calls()
+        rows = Rows(guider, plan.targets, self.calls, plan.record.warn)
+        size = map_size(*latent_size, level)
+        self.tap = Tap(rows, sites_at(sites, level), last_site(sites, level), plan.targets.length, size)
         if self.editor is not None:
             edited = edited_sites(sites, level, plan.edit.method.settings.layers)
             self.tap.edits, self.tap.applies = chain_of(guider.model_options)
@@ -96,6 +99,7 @@ class Run:
 
     def install(self) -> None:
         """Into the guider's options, which the host copies for each run and drops after it."""
+        self.calls.install(self.guider.model_options)
         self.tap.install(self.guider.model_options)
         if self.guide is not None:
             guidance_of(self.guider)
@@ -115,6 +119,7 @@ class Run:
 
         A score edit or an output mix that begins with a step stays in force for all of the step's network calls.
         """
+        self.calls.begin(x)
         if x.requires_grad:  # the gradient pass of another method that the model carries
             return model(x, sigma, **kwargs)
         level = float(sigma.flatten()[0])
@@ -137,7 +142,7 @@ class Run:
         if maps is not None:
             self.plan.record.maps.add(maps, self.plan.targets)
             if updating:
-                self.optimiser.observe_after(maps)
+                self.optimiser.observe_after(recording.shown())
         return denoised
 
     def _guidance(self, progress: float, level: float):

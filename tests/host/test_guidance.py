@@ -113,9 +113,9 @@ def test_strength_nought_changes_no_bit(family, method):
 @pytest.mark.parametrize("cfg", [1.0, 5.0])
 def test_the_loss_falls(cfg):
     start = noise(1, 4, 32, 32)
-    settings = GUIDED | {"end": 1.0, "step_size": 40.0}
+    settings = GUIDED | {"end": 1.0}
     losses = []
-    for size in (1e-9, 40.0):
+    for size in (1e-9, 5.0):
         model, record = patched("sd1", "attend_and_excite", settings=settings | {"step_size": size})
         sample(model, "sd1", start=start, steps=8, cfg=cfg)
         losses.append(float(record.steps[-1].totals[-1].mean()))
@@ -225,7 +225,8 @@ def test_it_goes_together_with_every_other_way_of_acting(other, guided_first):
         assert len(getattr(acted, name)) == len(getattr(record_alone, name))
     if other == "attention_regulation":
         for mine, theirs in zip(acted.edits, record_alone.edits, strict=True):
-            torch.testing.assert_close(mine.after, theirs.after, rtol=1e-3, atol=1e-4)
+            # Rounding sends a descent over another iteration.
+            torch.testing.assert_close(mine.after, theirs.after, rtol=0.05, atol=1e-3)
 
 
 def test_inpainting_leaves_the_rest_of_the_picture():

@@ -20,6 +20,7 @@ from comfy.ldm.modules.attention import attention_pytorch
 from torch import Tensor
 
 from ..core.control.outputs import OutputMixer
+from ..core.copies import CopiesToItself
 from ..core.layout import Box, Layout
 from ..core.methods.base import Method
 from ..core.methods.space_time import SpaceTime
@@ -136,7 +137,7 @@ def _prepare_sampling(executor, model, noise_shape, conds, *args, **kwargs):
     return executor(model, [noise_shape[0] * _GRADIENT_ROWS, *noise_shape[1:]], conds, *args, **kwargs)
 
 
-class _Search:
+class _Search(CopiesToItself):
     """One optimisation: made by the node, run inside the host's sampling, where it is the sampler."""
 
     def __init__(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from ...core.control.scores import ScoreEditor
+from ...core.copies import CopiesToItself
 from ...core.maps.probabilities import scores
 from .rows import Rows
 from .unet import Site, split_heads
@@ -27,7 +28,7 @@ class LayerEdit:
     sites: frozenset[Site]
 
 
-class EditChain:
+class EditChain(CopiesToItself):
     """All score edits of one run. The run that makes it applies it; the others add theirs.
 
     `final` holds the probabilities [B, heads, pixels, tokens] that the layer at work now attends with, by chunk of

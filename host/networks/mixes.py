@@ -17,11 +17,12 @@ from comfy.ldm.modules.attention import (
 )
 
 from ...core.control.outputs import OutputMixer
+from ...core.copies import CopiesToItself
 from .rows import Rows
 from .unet import Site
 
 
-class LayerMixes:
+class LayerMixes(CopiesToItself):
     """One Apply node's mixing in one run. `local` holds the encoded prompt [1, tokens, C] of each placed object.
 
     `learning`: the mixture's own weights are being optimised, so that gradient passes are mixed too.

@@ -2,18 +2,17 @@
 
 import torch
 
+from ...core.copies import CopiesToItself
 from ...core.prompt.targets import Targets
 
-# An extra key in a conditioning's dict survives to the sampler, through ControlNet, Combine and area nodes.
+# An extra key in a conditioning's dict survives to the sampler, through ControlNet, Combine and area nodes. Under it
+# lies the targets' handle.
 KEY = "prompt_fidelity_targets"
 
 
 def carries(cond: dict, targets: Targets) -> bool:
     """Whether a conditioning was encoded from the very prompt that `targets` were found in."""
-    other = cond.get(KEY)
-    return other is not None and (
-        other is targets or (other.prompt == targets.prompt and other.content == targets.content)
-    )
+    return cond.get(KEY) == targets.handle
 
 
 def controlled(guider, targets: Targets) -> list[dict]:
@@ -22,7 +21,7 @@ def controlled(guider, targets: Targets) -> list[dict]:
     return [cond for conds in lists for cond in conds if carries(cond, targets)]
 
 
-class Rows:
+class Rows(CopiesToItself):
     """Finds the controlled rows in the calls of the network.
 
     A chunk of a call's rows is known by the uuid of its conditioning, never by its place: the host puts the negative

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import torch
 from comfy.ldm.modules.attention import attention_pytorch
 
+from ...core.copies import CopiesToItself
 from ...core.maps.probabilities import MapMean, fold_repeats, probabilities
 from .edits import EditChain
 from .rows import Rows
@@ -49,7 +50,7 @@ class Recording:
         return self.end_after is not None
 
 
-class Tap:
+class Tap(CopiesToItself):
     """One run's ear on the network. Deaf unless `recording` is set, or `edits` are to be applied.
 
     `edits` is the chain that the run's score edit is in, if it makes one; of all runs in the chain one `applies` it.

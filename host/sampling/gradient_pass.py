@@ -6,6 +6,7 @@ from collections.abc import Callable
 import comfy.samplers
 import torch
 
+from ...core.copies import CopiesToItself
 from ...core.prompt.targets import Targets
 from ..networks.rows import controlled
 from ..networks.tap import PassEnded, Tap
@@ -15,7 +16,7 @@ from .grad import HeldControl, beside_the_network, differentiable, ordinary
 Evaluate = Callable[[torch.Tensor], "torch.Tensor | None"]
 
 
-class GradientPass:
+class GradientPass(CopiesToItself):
     """The gradient passes of one run; `seconds` is the time spent on them."""
 
     def __init__(self, guider, targets: Targets, tap: Tap):

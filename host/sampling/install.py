@@ -7,6 +7,7 @@ import comfy.model_management
 import comfy.patcher_extension
 
 from ...core.control.record import Record
+from ...core.copies import CopiesToItself
 from ...core.layout import Layout
 from ...core.methods.base import DEMO_PRESET, Method, OutputMix, Situation
 from ...core.prompt.targets import Targets
@@ -126,7 +127,7 @@ def _prepare_sampling(executor, model, noise_shape, conds, *args, **kwargs):
     return executor(model, [noise_shape[0] * _GRADIENT_ROWS, *noise_shape[1:]], conds, *args, **kwargs)
 
 
-class _OuterSample:
+class _OuterSample(CopiesToItself):
     """The host's OUTER_SAMPLE wrapper: makes a Run, lets the host sample with it, and closes the record whatever
     happens.
     """

@@ -32,7 +32,8 @@ class StepLog:
     `total_after` if the host measures it. `totals` holds every evaluation's loss per image [B], in order. `updates` [B]
     counts each image's updates, of size `step_size` in the papers' units; `moved` [B] is the change of the latent
     relative to its own size.
-    `refinement` is the point that fired, if one did, and `skipped` why an update was left out.
+    `refinement` is the point that fired, if one did, `refinements` those of each part of the method (its place: the
+    point), and `skipped` why an update was left out.
     """
 
     index: int
@@ -40,6 +41,7 @@ class StepLog:
     sigma: float | None = None
     step_size: float = 0.0
     refinement: int | None = None
+    refinements: dict[int, int] = field(default_factory=dict)
     names: tuple[str, ...] = ()
     first: Tensor | None = None
     last: Tensor | None = None
@@ -82,8 +84,8 @@ class LatentOptimiser:
 
     `strength` scales the step size; `start` and `end` narrow the method's own window. `on_progress(StepLog)` is called
     after every update, and may raise to interrupt. `log` receives one finished StepLog per step (the caller's list, or
-    a new one); `warnings` holds what the artist should know before the run. Raises MethodError if the targets lack
-    what the method needs.
+    a new one); what it holds already is of the run that this one continues, whose refinements are done. `warnings`
+    holds what the artist should know before the run. Raises MethodError if the targets lack what the method needs.
 
     A combination is moved by all its parts at once: an update is Σ weight · step size · gradient over those whose
     window holds the step, from one backward pass. A refinement is each part's own affair: only the parts whose point
@@ -106,10 +108,16 @@ class LatentOptimiser:
         self.log: list[StepLog] = [] if log is None else log
         self.warnings: list[str] = list(method.check(targets)) if strength > 0 else []
         self._parts = [
-            _RunningPart(part.method, part.weight * strength, part.method.schedule.narrowed(start, end))
-            for part in method.parts
+            _RunningPart(
+                part.method, part.weight * strength, part.method.schedule.narrowed(start, end), place, self._done(place)
+            )
+            for place, part in enumerate(method.parts)
             if isinstance(part.method, LatentLoss) and part.weight * strength > 0 and part.method.applies(targets)
         ]
+
+    def _done(self, place: int) -> int | None:
+        """The last refinement point of a part of the method that fired in the run as the log has it."""
+        return next((entry.refinements[place] for entry in reversed(self.log) if place in entry.refinements), None)
 
     def wants(self, progress: float) -> bool:
         """Whether the step at `progress` gets an update; if not, no network call need be made for it."""
@@ -188,7 +196,8 @@ class LatentOptimiser:
     def _finish(self, entry: StepLog, turns: list[_Turn]) -> None:
         if entry.evaluations:
             for turn in turns:
-                turn.part.refined = turn.part.refined if turn.point is None else turn.point
+                if turn.point is not None:
+                    turn.part.refined = entry.refinements[turn.part.place] = turn.point
         for reason in entry.skipped:
             log.warning("%s at %.0f %% of the run: %s", self.method.title, entry.progress * 100, reason)
         self.log.append(entry)
@@ -211,6 +220,7 @@ class _RunningPart:
     method: LatentLoss
     weight: float
     schedule: Schedule
+    place: int
     refined: int | None = None
 
 

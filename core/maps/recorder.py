@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..errors import MethodError
 from ..prompt.targets import Targets
+from .transforms import plain
 
 
 def shown_words(targets: Targets) -> list[tuple[str, tuple[int, ...]]]:
@@ -34,7 +35,7 @@ class TargetMaps:
         words = shown_words(targets)
         if not words:
             return
-        maps = maps.detach()
+        maps = plain(maps.detach())
         stack = torch.stack([maps[..., list(positions)].mean(dim=-1) for _, positions in words], dim=1)  # [B, T, h, w]
         stack = stack.to("cpu", torch.float32)
         if self._mean is None:

@@ -17,7 +17,8 @@ from ..networks.rows import controlled
 from ..networks.unet import cross_attention_sites
 from .plan import Plan
 from .run import KEY, Run
-from .samplers import facts_of, name_of
+from .samplers import facts_of
+from .solvers import name_of
 from .steps import with_solver_model
 
 # What one conditional row keeps for backward is about four times what the host reckons for a plain pass of that row
@@ -56,7 +57,7 @@ def attach(
     )
     if plan.mix is not None:
         plan = replace(plan, local=local_prompts(plan.mix.method, targets, layout))
-    plan.begin()
+    plan.announce()
     patched = resident_clone(model) if plan.moves else model.clone()
     patched.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, KEY, _OuterSample(plan))
     if plan.moves:
@@ -136,21 +137,23 @@ class _OuterSample(CopiesToItself):
         self.plan = plan
 
     def __call__(self, executor, noise, latent_image, sampler, sigmas, *args, **kwargs):
-        guider, record = executor.class_obj, self.plan.record
+        guider = executor.class_obj
         self._check(guider, sampler)
-        self.plan.begin(sampler, sigmas)
+        log = self.plan.begin(sampler, sigmas, noise, latent_image)
         run = Run(self.plan, guider, sampler, sigmas, tuple(noise.shape[-2:]))
         run.install()
         started, finished = time.perf_counter(), False
         try:
             samples = executor(
-                noise, latent_image, with_solver_model(sampler, run.before_call), sigmas, *args, **kwargs
+                noise, latent_image, with_solver_model(sampler, run.before_call, run.clock), sigmas, *args, **kwargs
             )
             finished = True
             return samples
         finally:
             run.finish()
-            record.end(run.gradient.seconds, time.perf_counter() - started, interrupted=not finished)
+            log.end(run.gradient.seconds, time.perf_counter() - started, not finished, run.clock.recognised)
+            if finished:
+                self.plan.record.drawn(log, samples)
 
     def _check(self, guider, sampler) -> None:
         """Everything that can be known to fail, before anything is computed."""

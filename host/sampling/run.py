@@ -19,8 +19,7 @@ from .coordinates import Coordinates
 from .grad import streams_weights
 from .gradient_pass import GradientPass
 from .plan import Plan
-from .samplers import facts_of
-from .steps import StepClock
+from .steps import StepClock, level_of
 
 KEY = "prompt_fidelity"
 # Pixels of the picture per latent pixel, in all models that can be patched.
@@ -35,8 +34,9 @@ class Run:
     def __init__(self, plan: Plan, guider, sampler, sigmas: torch.Tensor, latent_size: tuple[int, int]):
         self.plan = plan
         self.guider = guider
-        self.facts = facts_of(sampler)
-        self.clock = StepClock(sampler, sigmas)
+        self.log = plan.record.latest
+        # A run may go on where another ended; then its steps are numbered on.
+        self.clock = StepClock(sampler, sigmas, first=self.log.total_steps - (len(sigmas) - 1))
         self.coordinates = Coordinates(guider.model_patcher.get_model_object("model_sampling"))
         self.optimiser = self._optimiser()
         self.editor = self._editor()
@@ -62,14 +62,15 @@ class Run:
         if not plan.moves:
             return None
         return LatentOptimiser(
-            plan.method, plan.targets, plan.strength, *plan.window, on_progress=self._progress, log=plan.record.steps
+            plan.method, plan.targets, plan.strength, *plan.window, on_progress=self._progress, log=self.log.steps
         )
 
     def _editor(self) -> ScoreEditor | None:
         plan, edit = self.plan, self.plan.edit
         if edit is None:
             return None
-        return ScoreEditor(edit.method, plan.targets, plan.strength * edit.weight, *plan.window, log=plan.record.edits)
+        strength, memories = plan.strength * edit.weight, self.log.carried.setdefault("memories", {})
+        return ScoreEditor(edit.method, plan.targets, strength, *plan.window, log=self.log.edits, memories=memories)
 
     def _mixer(self, latent_size: tuple[int, int]) -> OutputMixer | None:
         plan, mix = self.plan, self.plan.mix
@@ -79,7 +80,7 @@ class Run:
         if layout is None:
             layout = solve(plan.targets, *(side * _PIXELS for side in reversed(latent_size)))
         return OutputMixer(
-            mix.method, plan.targets, layout, plan.strength * mix.weight, *plan.window, log=plan.record.mixes
+            mix.method, plan.targets, layout, plan.strength * mix.weight, *plan.window, log=self.log.mixes
         )
 
     def install(self) -> None:
@@ -103,8 +104,8 @@ class Run:
         """
         if x.requires_grad:  # the gradient pass of another method that the model carries
             return model(x, sigma, **kwargs)
-        level = float(sigma.flatten()[0])
-        step = self.clock.begins(level)
+        level = level_of(sigma)
+        step = self.clock.begins(level, x)
         if step is None:
             return model(x, sigma, **kwargs)
         self._step = step
@@ -112,7 +113,7 @@ class Run:
         updating = self.optimiser is not None and self.optimiser.wants(progress)
         if updating:
             moved = self._moved(model, x, sigma, kwargs, progress, level)
-            x = x.copy_(moved) if self.facts.carry == "latent" else moved
+            x = x.copy_(moved) if self.clock.facts.carry == "latent" else moved
         for inside in (self.editor, self.mixer):
             if inside is not None:
                 inside.begin(step, progress, level)
@@ -120,7 +121,7 @@ class Run:
             denoised = model(x, sigma, **kwargs)
         maps = recording.result()
         if maps is not None:
-            self.plan.record.maps.add(maps, self.plan.targets)
+            self.log.maps.add(maps, self.plan.targets)
             if updating:
                 self.optimiser.observe_after(maps)
         return denoised
@@ -153,6 +154,6 @@ class Run:
 
     def _progress(self, log: StepLog) -> None:
         stop_if_interrupted()
-        first = (self.plan.record.steps or [log])[0].totals
+        first = (self.log.steps or [log])[0].totals
         before, now = float((first or log.totals)[0].mean()), float(log.totals[-1].mean())
         show_on_node(f"step {self._step + 1}/{self.clock.total}, loss {before:.3g} → {now:.3g}", self.plan.node_id)

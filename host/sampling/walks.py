@@ -52,8 +52,8 @@ class Followed:
     1. The first call is the first step's. How far off the schedule it is, later steps may be as well.
     2. A solver reports every step once, mostly with the latent of the step's own call: which call after a report that
        was, or whether the report comes when all calls of a step are made, is seen at the first reports.
-    3. Until then, and for a solver that never reports, a call at an entry of the schedule counts; where the solver keeps
-       off the schedule, one as far from an entry as the step before was, or the nearest.
+    3. Until then, and for a solver that never reports, a call at an entry of the schedule counts; where the solver
+       keeps off the schedule, one as far from an entry as the step before was, or the nearest.
     """
 
     def __init__(self, sigmas: list[float]):

@@ -160,7 +160,7 @@ def plain_step(model, conditioning, x) -> float:
 def latent_and_prompt(size: int) -> tuple[torch.Tensor, list]:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(1, 4, size // 8, size // 8, generator=generator)
-    return x, [[torch.randn(1, 77, 768, generator=generator), {KEY: TARGETS}]]
+    return x, [[torch.randn(1, 77, 768, generator=generator), {KEY: TARGETS.handle}]]
 
 
 def update_costs(model, conditioning, x, repeats: int) -> dict:

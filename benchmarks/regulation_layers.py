@@ -145,7 +145,7 @@ def effects() -> dict[str, dict[str, float]]:
     levels = list(cross_attention_sites(model.model.diffusion_model).values())
     assert levels.count(4) == BLOCKS * DEPTH, "this is not SDXL's wiring"
     x = randn(1, 4, 64, 64)
-    conditioning = [[randn(1, 77, CONTEXT, seed=1), {"pooled_output": randn(1, 1280, seed=2), KEY: TARGETS}]]
+    conditioning = [[randn(1, 77, CONTEXT, seed=1), {"pooled_output": randn(1, 1280, seed=2), KEY: TARGETS.handle}]]
     outputs = BlockOutputs(model.model.diffusion_model)
 
     def first_call(which) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:

@@ -20,6 +20,7 @@ from comfy.ldm.modules.attention import attention_pytorch
 from torch import Tensor
 
 from ..core.control.outputs import OutputMixer
+from ..core.copies import CopiesToItself
 from ..core.layout import Box, Layout
 from ..core.methods.base import Method
 from ..core.methods.space_time import SpaceTime
@@ -142,7 +143,7 @@ def _memory(patcher, shape) -> Memory:
     return Memory("auto", patcher, (_ROWS * shape[0], *shape[1:]), None)
 
 
-class _Search:
+class _Search(CopiesToItself):
     """One optimisation: made by the node, run inside the host's sampling, where it is the sampler."""
 
     def __init__(

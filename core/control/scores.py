@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..maps.probabilities import wide
+from ..maps.transforms import plain as plain_value
 from ..methods.base import EditSite, ScoreEdit
 from ..prompt.targets import Targets
 from .inside import InsideLog, InsideStep
@@ -33,7 +34,8 @@ class EditLog(InsideLog):
 class ScoreEditor(InsideStep[EditLog]):
     """Applies one score edit to one sampling run, and keeps every layer's memory.
 
-    `strength` scales what is added to the scores; `start`, `end` and `log` as in InsideStep.
+    `strength` scales what is added to the scores; `start`, `end` and `log` as in InsideStep. `memories` are those of
+    the layers, which a run that continues another takes over.
     """
 
     method: ScoreEdit
@@ -46,12 +48,13 @@ class ScoreEditor(InsideStep[EditLog]):
         start: float = 0.0,
         end: float = 1.0,
         log: list[EditLog] | None = None,
+        memories: dict[Hashable, dict[int, Tensor]] | None = None,
     ) -> None:
         super().__init__(method, strength > 0 and method.applies(targets), start, end, log)
         self.targets = targets
         self.strength = strength
         self._watched = method.watched(targets)
-        self._memories: dict[Hashable, dict[int, Tensor]] = {}
+        self._memories: dict[Hashable, dict[int, Tensor]] = {} if memories is None else memories
         self._shares: dict[Hashable, tuple[Tensor, tuple[int, ...] | None]] = {}  # (layer, part) -> [2, B, T], images
         self._last_step = -1
 
@@ -113,7 +116,7 @@ class ScoreEditor(InsideStep[EditLog]):
             torch.stack([wide(probs[..., positions]).sum(-1).mean((1, 2)) for _, positions in self._watched], dim=1)
             for probs in (plain, final)
         ]
-        self._shares[layer, part] = torch.stack(shares), images
+        self._shares[layer, part] = plain_value(torch.stack(shares)), images
 
 
 def _mean_share(noted: list[tuple[Tensor, tuple[int, ...] | None]]) -> Tensor:

@@ -8,6 +8,7 @@ from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
 from ..errors import MethodError
 from ..prompt.targets import Targets
+from .transforms import plain
 
 
 def shown_words(targets: Targets) -> list[tuple[str, tuple[int, ...]]]:
@@ -41,7 +42,7 @@ class TargetMaps:
         words = shown_words(targets)
         if not words:
             return
-        maps = maps.detach()
+        maps = plain(maps.detach())
         stack = torch.stack([maps[..., list(positions)].mean(dim=-1) for _, positions in words], dim=1)  # [B, T, h, w]
         stack = stack.to("cpu", torch.float32)
         if self._mean is None:

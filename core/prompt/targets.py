@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 
 import torch
 
+from ..copies import CopiesToItself
+
 # Axis x runs to the right and y downwards, as in images.
 _AXES = {"left of": ("x", -1), "right of": ("x", 1), "above": ("y", -1), "below": ("y", 1), "on": ("y", -1)}
 # Each of these says what the other says with subject and object changed round.
@@ -73,7 +75,7 @@ class Relation:
 
 
 @dataclass(frozen=True)
-class Targets:
+class Targets(CopiesToItself):
     """The objects and relations of a prompt, with the encoder's tokens they stand on.
 
     `content` are the absolute positions of all tokens but start, end and padding, in order, and `pieces` their
@@ -81,7 +83,7 @@ class Targets:
     `text_attention` [len(content), len(content)] float32 is the text encoder's self-attention between content
     tokens, mean over layers and heads; the host layer fills it in. `pads_with_end` says whether the encoder fills up
     short prompts with the end token (Stable Diffusion 1) or with another (Stable Diffusion 2). `notes` tell the artist
-    what of the prompt was not read.
+    what of the prompt was not read. `encode` is the text encoder itself; it is left out where Targets are pickled.
     """
 
     prompt: str
@@ -95,6 +97,16 @@ class Targets:
     pads_with_end: bool = True
     notes: tuple[str, ...] = field(default=(), compare=False)
     encode: Callable[[list[str]], list[torch.Tensor]] | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def handle(self) -> str:
+        """What a conditioning carries to be known as this prompt's: plain text, which any copy, file or other process
+        keeps, and which holds nothing else alive.
+        """
+        return f"{self.prompt}\n{' '.join(map(str, self.content))}"
+
+    def __getstate__(self) -> dict:
+        return {name: value for name, value in self.__dict__.items() if name != "encode"}
 
     def summary(self) -> str:
         """What was understood, for the artist: one line per object, then the relations."""

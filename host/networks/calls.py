@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import comfy.patcher_extension
 import torch
 
+from ...core.copies import CopiesToItself
 from ...core.maps.view import Place, place_of
 
 KEY = "prompt_fidelity_calls"
@@ -70,16 +71,13 @@ def _coupled(kinds: list[int], couple: list[int], size: int) -> list[slice] | No
     return rows
 
 
-class Calls:
+class Calls(CopiesToItself):
     """One run's view of its network calls."""
 
     def __init__(self) -> None:
         self._picture: torch.Tensor | None = None
         self._guided: torch.Tensor | None = None
         self._current: Call | None = None
-
-    def __deepcopy__(self, memo: dict) -> "Calls":
-        return self  # packs that copy the options mean the same run
 
     def begin(self, picture: torch.Tensor) -> None:
         """The solver is about to call its model with its latent [B, C, H, W]."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from ...core.control.scores import ScoreEditor
+from ...core.copies import CopiesToItself
 from ...core.maps.probabilities import scores
 from .rows import Part, Rows
 from .unet import Site, split_heads
@@ -33,7 +34,7 @@ class LayerEdit:
     sites: frozenset[Site]
 
 
-class EditChain:
+class EditChain(CopiesToItself):
     """All score edits of one run. The run that makes it applies it; the others add theirs.
 
     `final` holds the probabilities [B, heads, pixels, tokens] that the layer at work now attends with, by the first of

@@ -17,6 +17,7 @@ from comfy.ldm.modules.attention import (
 )
 
 from ...core.control.outputs import OutputMixer
+from ...core.copies import CopiesToItself
 from .calls import named_neighbours
 from .passes import draws_the_picture
 from .rows import Part, Rows
@@ -28,7 +29,7 @@ UNKNOWN_PLACE = (
 )
 
 
-class LayerMixes:
+class LayerMixes(CopiesToItself):
     """One Apply node's mixing in one run. `local` holds the encoded prompt [1, tokens, C] of each placed object.
 
     `learning`: the mixture's own weights are being optimised, so that gradient passes are mixed too.

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 
 import torch
 
+from ...core.copies import CopiesToItself
 from ...core.maps.view import Place
 from ...core.prompt.targets import Targets
 from .calls import NEGATIVE, Call, Calls
 
 log = logging.getLogger("prompt_fidelity")
 
-# An extra key in a conditioning's dict survives to the sampler, through ControlNet, Combine and area nodes.
+# An extra key in a conditioning's dict survives to the sampler, through ControlNet, Combine and area nodes. Under it
+# lies the targets' handle.
 KEY = "prompt_fidelity_targets"
 
 UNKNOWN_ROWS = (
@@ -30,10 +32,7 @@ UNKNOWN_PIXELS = (
 
 def carries(cond: dict, targets: Targets) -> bool:
     """Whether a conditioning was encoded from the very prompt that `targets` were found in."""
-    other = cond.get(KEY)
-    return other is not None and (
-        other is targets or (other.prompt == targets.prompt and other.content == targets.content)
-    )
+    return cond.get(KEY) == targets.handle
 
 
 def controlled(guider, targets: Targets) -> list[dict]:
@@ -58,7 +57,7 @@ class Part:
         return self.place is not None and self.place.is_whole
 
 
-class Rows:
+class Rows(CopiesToItself):
     """Finds the controlled rows in the calls of the network.
 
     A chunk of a call's rows is known by the uuid of its conditioning, never by its place: the host puts the negative

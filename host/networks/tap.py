@@ -14,6 +14,7 @@ import comfy.patcher_extension
 import torch
 from comfy.ldm.modules.attention import attention_pytorch
 
+from ...core.copies import CopiesToItself
 from ...core.maps.picture import PictureMaps
 from ...core.maps.probabilities import fold_repeats, probabilities
 from ...core.maps.view import Shown
@@ -160,7 +161,7 @@ class Replay(GradientRecording):
         pass
 
 
-class Tap:
+class Tap(CopiesToItself):
     """One run's ear on the network. Deaf unless `recording` is set, or `edits` are to be applied.
 
     `edits` is the chain that the run's score edit is in, if it makes one; of all runs in the chain one `applies` it.

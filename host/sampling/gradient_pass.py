@@ -6,6 +6,7 @@ from collections.abc import Callable
 import comfy.samplers
 import torch
 
+from ...core.copies import CopiesToItself
 from ..networks.rows import controlled
 from ..networks.tap import PassEnded, Tap
 from .grad import HeldControl, beside_the_network, differentiable, ordinary
@@ -17,7 +18,7 @@ from .plan import Plan
 Evaluate = Callable[[torch.Tensor], "torch.Tensor | None"]
 
 
-class GradientPass:
+class GradientPass(CopiesToItself):
     """The gradient passes of one run; `seconds` is the time spent on them."""
 
     def __init__(self, guider, plan: Plan, tap: Tap):

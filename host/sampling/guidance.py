@@ -14,6 +14,7 @@ import torch
 
 from ...core.control.parts import spread
 from ...core.control.prediction import PredictionGuide
+from ...core.copies import CopiesToItself
 from ...core.maps.probabilities import wide
 from ..networks.passes import KEY
 from ..networks.tap import GuidedRecording, Tap
@@ -41,7 +42,7 @@ class Guide:
         return None if self.recording is None else self.recording.result()
 
 
-class Guidance:
+class Guidance(CopiesToItself):
     """All guides of one run, several if the model went through several Apply nodes: they share one pass.
 
     `active` while the pass at work is the step's own though it is differentiated.

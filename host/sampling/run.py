@@ -24,8 +24,7 @@ from .coordinates import Coordinates
 from .gradient_pass import GradientPass
 from .guidance import Guide, guidance_of
 from .plan import Plan
-from .samplers import facts_of
-from .steps import StepClock
+from .steps import StepClock, level_of
 
 KEY = "prompt_fidelity"
 # Pixels of the picture per latent pixel, in all models that can be patched.
@@ -40,8 +39,9 @@ class Run:
     def __init__(self, plan: Plan, guider, sampler, sigmas: torch.Tensor, latent_size: tuple[int, int]):
         self.plan = plan
         self.guider = guider
-        self.facts = facts_of(sampler)
-        self.clock = StepClock(sampler, sigmas)
+        self.log = plan.record.latest
+        # A run may go on where another ended; then its steps are numbered on.
+        self.clock = StepClock(sampler, sigmas, first=self.log.total_steps - (len(sigmas) - 1))
         self.coordinates = Coordinates(guider.model_patcher.get_model_object("model_sampling"))
         self.optimiser = self._optimiser()
         self.editor = self._editor()
@@ -70,21 +70,22 @@ class Run:
         if not plan.moves:
             return None
         return LatentOptimiser(
-            plan.method, plan.targets, plan.strength, *plan.window, on_progress=self._progress, log=plan.record.steps
+            plan.method, plan.targets, plan.strength, *plan.window, on_progress=self._progress, log=self.log.steps
         )
 
     def _guide(self) -> Guide | None:
         plan = self.plan
         if not plan.guides:
             return None
-        core = PredictionGuide(plan.method, plan.targets, plan.strength, *plan.window, log=plan.record.steps)
+        core = PredictionGuide(plan.method, plan.targets, plan.strength, *plan.window, log=self.log.steps)
         return Guide(core, self.tap, plan)
 
     def _editor(self) -> ScoreEditor | None:
         plan, edit = self.plan, self.plan.edit
         if edit is None:
             return None
-        return ScoreEditor(edit.method, plan.targets, plan.strength * edit.weight, *plan.window, log=plan.record.edits)
+        strength, memories = plan.strength * edit.weight, self.log.carried.setdefault("memories", {})
+        return ScoreEditor(edit.method, plan.targets, strength, *plan.window, log=self.log.edits, memories=memories)
 
     def _mixer(self, latent_size: tuple[int, int]) -> OutputMixer | None:
         plan, mix = self.plan, self.plan.mix
@@ -94,7 +95,7 @@ class Run:
         if layout is None:
             layout = solve(plan.targets, *(side * _PIXELS for side in reversed(latent_size)))
         return OutputMixer(
-            mix.method, plan.targets, layout, plan.strength * mix.weight, *plan.window, log=plan.record.mixes
+            mix.method, plan.targets, layout, plan.strength * mix.weight, *plan.window, log=self.log.mixes
         )
 
     def install(self) -> None:
@@ -122,9 +123,9 @@ class Run:
         self.calls.begin(x)
         if x.requires_grad:  # the gradient pass of another method that the model carries
             return model(x, sigma, **kwargs)
-        level = float(sigma.flatten()[0])
+        level = level_of(sigma)
         progress = self.coordinates.progress(level)
-        step = self.clock.begins(level)
+        step = self.clock.begins(level, x)
         if step is None:
             with self._guidance(progress, level):
                 return model(x, sigma, **kwargs)
@@ -132,7 +133,7 @@ class Run:
         updating = self.optimiser is not None and self.optimiser.wants(progress)
         if updating:
             moved = self._moved(model, x, sigma, kwargs, progress, level)
-            x = x.copy_(moved) if self.facts.carry == "latent" else moved
+            x = x.copy_(moved) if self.clock.facts.carry == "latent" else moved
         for inside in self._inside:
             inside.begin(step, progress, level)
         with self.tap.listening() as recording, self._guidance(progress, level):
@@ -140,7 +141,7 @@ class Run:
         maps = self.guide.shown() if self.guide is not None else None
         maps = recording.result() if maps is None else maps
         if maps is not None:
-            self.plan.record.maps.add(maps, self.plan.targets)
+            self.log.maps.add(maps, self.plan.targets)
             if updating:
                 self.optimiser.observe_after(recording.shown())
         return denoised
@@ -182,6 +183,6 @@ class Run:
 
     def _progress(self, log: StepLog) -> None:
         stop_if_interrupted()
-        first = (self.plan.record.steps or [log])[0].totals
+        first = (self.log.steps or [log])[0].totals
         before, now = float((first or log.totals)[0].mean()), float(log.totals[-1].mean())
         show_on_node(f"step {self._step + 1}/{self.clock.total}, loss {before:.3g} → {now:.3g}", self.plan.node_id)

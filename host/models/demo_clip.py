@@ -20,6 +20,7 @@ from torch import Tensor
 from .assemble import Misfit, assemble_clip, check_fit
 from .assets import ASSETS, incomplete, read_weights
 from .demo_model import CLIP_CONFIG, TOKEN_TABLE, TOKENS, VOCABULARY_SIZE
+from .threads import on_one_thread, small_part, small_text
 
 WEIGHTS = ASSETS / "tinyclip.safetensors"
 _NAMES = ("the demo CLIP", "benchmarks/tinyshapes/train_clip.py")
@@ -50,6 +51,7 @@ def assemble_vision(config: dict) -> comfy.clip_vision.ClipVisionModel:
         return comfy.clip_vision.ClipVisionModel(str(file))
 
 
+@on_one_thread
 def load_demo_clip(weights: Path = WEIGHTS) -> tuple[comfy.sd.CLIP, comfy.clip_vision.ClipVisionModel]:
     """TinyCLIP's text encoder and vision tower. Raises HostError for a weights file that is missing or damaged."""
     read = read_weights(weights, *_NAMES, needs=(TOKEN_ROWS, TOKEN_IDS))
@@ -67,7 +69,7 @@ def load_demo_clip(weights: Path = WEIGHTS) -> tuple[comfy.sd.CLIP, comfy.clip_v
     except Misfit as error:
         raise incomplete(weights, *_NAMES, f"of something else ({error})") from None
     vision.load_sd(seen)
-    return clip, vision
+    return small_text(clip), small_part(vision, "encode_image")
 
 
 def vision_weights(stored: dict[str, Tensor]) -> dict[str, Tensor]:

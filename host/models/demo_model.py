@@ -20,6 +20,7 @@ from torch import Tensor
 from .assemble import Misfit, assemble_clip, assemble_model
 from .assets import ASSETS, incomplete, read_card, read_weights
 from .mean_vae import block_mean_vae
+from .threads import on_one_thread, small
 
 WEIGHTS = ASSETS / "tinyshapes.safetensors"
 CARD = ASSETS / "tinyshapes.json"
@@ -104,6 +105,7 @@ def stored_weights(weights: Path = WEIGHTS) -> dict[str, Tensor]:
     return read_weights(weights, *_NAMES, needs=(TOKEN_ROWS, TOKEN_IDS))
 
 
+@on_one_thread
 def load_demo_model(weights: Path = WEIGHTS) -> tuple[comfy.model_patcher.ModelPatcher, comfy.sd.CLIP, comfy.sd.VAE]:
     """TinyShapes' diffusion model, text encoder and VAE. Raises HostError for a weights file that is missing or
     damaged.
@@ -121,4 +123,4 @@ def load_demo_model(weights: Path = WEIGHTS) -> tuple[comfy.model_patcher.ModelP
         )
     except Misfit as error:
         raise incomplete(weights, *_NAMES, f"of something else ({error})") from None
-    return patcher, clip, block_mean_vae()
+    return small(patcher, clip, block_mean_vae())

@@ -31,16 +31,21 @@ class Rows:
     """
 
     def __init__(self, guider, targets: Targets):
+        self.guider = guider
         self.tokens = {cond["uuid"]: cond["cross_attn"].shape[1] for cond in controlled(guider, targets)}
-        self.copied = {cond["uuid"] for cond in guider.conds.get("negative", []) if cond.get("uuid") in self.tokens}
+
+    @property
+    def copied(self) -> set:
+        """Asked at each call: the host copies entries only after a run of ours has been made."""
+        return {cond["uuid"] for cond in self.guider.conds.get("negative", []) if cond.get("uuid") in self.tokens}
 
     def chunks(self, transformer_options: dict) -> list[int]:
         """The controlled chunks of a call, by their place in it."""
-        calls = zip(transformer_options["uuids"], transformer_options["cond_or_uncond"])
+        calls, copied = zip(transformer_options["uuids"], transformer_options["cond_or_uncond"]), self.copied
         return [
             chunk
             for chunk, (uuid, kind) in enumerate(calls)
-            if uuid in self.tokens and (uuid not in self.copied or kind == 0)
+            if uuid in self.tokens and (uuid not in copied or kind == 0)
         ]
 
     def select(self, tensor: torch.Tensor, transformer_options: dict) -> torch.Tensor | None:

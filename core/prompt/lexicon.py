@@ -6,7 +6,7 @@ general knowledge about English, both spellings where they differ.
 
 from __future__ import annotations
 
-from functools import cache
+from ..keeping import by_word
 
 
 def _words(text: str) -> frozenset[str]:
@@ -248,7 +248,7 @@ _SAME_IN_BOTH = _words(
 )
 
 
-@cache
+@by_word
 def singular(word: str) -> str:
     """The form that "cat" and "cats" share, to recognise a thing mentioned again."""
     if word in _IRREGULAR:
@@ -275,7 +275,7 @@ def is_setting(word: str) -> bool:
     return word in SETTINGS or singular(word) in SETTINGS
 
 
-@cache
+@by_word
 def is_abstract(word: str) -> bool:
     """A noun for something that can't be pointed at in a picture."""
     one = singular(word)

@@ -14,6 +14,7 @@ from ..errors import HostError
 from ..models.demo_model import is_demo_model
 from ..networks.rows import controlled
 from ..networks.unet import cross_attention_sites
+from .memory import give_back_memory
 from .plan import Plan
 from .run import KEY, Run
 from .samplers import facts_of, name_of
@@ -150,6 +151,7 @@ class _OuterSample:
         finally:
             run.finish()
             record.end(run.gradient.seconds, time.perf_counter() - started, interrupted=not finished)
+            give_back_memory()
 
     def _check(self, guider, sampler) -> None:
         """Everything that can be known to fail, before anything is computed."""

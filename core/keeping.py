@@ -1,4 +1,4 @@
-"""How much the pack keeps between one picture and the next: every cache whose keys come from the artist is bounded here.
+"""How much is kept between one picture and the next: every cache whose keys come from the artist is bounded here.
 
 A ComfyUI runs for weeks. What grows with every new prompt, size or setting would grow without end; what is computed
 once for all (tables, the tagger) needs no bound and is no business of this file. Nothing of a run is kept at all.

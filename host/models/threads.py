@@ -9,6 +9,7 @@ runs takes one thread, and gives the others back when it ends. On a graphics car
 from __future__ import annotations
 
 import functools
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -49,10 +50,22 @@ def small_text(clip):
 
 
 def small_part(part, *methods: str):
-    """One object (a VAE, a vision tower) whose methods take one thread."""
+    """One object (a VAE, a vision tower) whose methods take one thread.
+
+    It is not held by what is put on it: a model that goes must not wait for Python's search for circles.
+    """
+    known = weakref.ref(part)
     for name in methods:
-        setattr(part, name, on_one_thread(getattr(part, name)))
+        setattr(part, name, on_one_thread(_method_of(known, getattr(type(part), name))))
     return part
+
+
+def _method_of(known: weakref.ref, function):
+    @functools.wraps(function)
+    def method(*args, **kwargs):
+        return function(known(), *args, **kwargs)
+
+    return method
 
 
 def on_one_thread(function):

@@ -1,4 +1,4 @@
-"""Memory that a run has used and freed goes back to the system, as it does on a graphics card by the host's own doing."""
+"""Memory that a run has freed goes back to the system, as it does on a graphics card by the host's own doing."""
 
 import ctypes
 import functools

@@ -126,7 +126,9 @@ class Run:
         return denoised
 
     def finish(self) -> None:
-        """The run is over, in whichever way."""
+        """The run is over, in whichever way. Nothing holds it in a circle, so it is gone at once, with all it held."""
+        if self.optimiser is not None:
+            self.optimiser.on_progress = None
         for inside in (self.editor, self.mixer):
             if inside is not None:
                 inside.finish()

@@ -68,12 +68,17 @@ class Rows(CopiesToItself):
 
     def __init__(self, guider, targets: Targets, calls: Calls, warn: Callable[[str], None] = log.warning):
         conds = controlled(guider, targets)
+        self.guider = guider
         self.tokens = {cond["uuid"]: cond["cross_attn"].shape[1] for cond in conds}
         self.in_areas = {cond["uuid"] for cond in conds if "area" in cond}
-        self.copied = {cond["uuid"] for cond in guider.conds.get("negative", []) if cond.get("uuid") in self.tokens}
         self.length = targets.length
         self.calls = calls
         self.warn = warn
+
+    @property
+    def copied(self) -> set:
+        """Asked at each call: the host copies entries only after a run of ours has been made."""
+        return {cond["uuid"] for cond in self.guider.conds.get("negative", []) if cond.get("uuid") in self.tokens}
 
     def controls(self, uuid, kind: int) -> bool:
         """Whether the conditioning `uuid` in a call's list of number `kind` is controlled."""

@@ -14,6 +14,7 @@ from ..errors import HostError
 from ..models.demo_model import is_demo_model
 from ..networks.rows import controlled
 from ..networks.unet import cross_attention_sites
+from .giving_back import give_back_memory
 from .memory import Memory
 from .plan import Plan
 from .run import KEY, Run
@@ -143,6 +144,7 @@ class _OuterSample(CopiesToItself):
             log.end(run.gradient.seconds, time.perf_counter() - started, not finished, run.clock.recognised)
             if finished:
                 self.plan.record.drawn(log, samples)
+            give_back_memory()
 
     def _check(self, guider, sampler) -> None:
         """Everything that can be known to fail, before anything is computed."""

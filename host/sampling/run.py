@@ -166,7 +166,9 @@ class Run:
         return [inside for inside in (self.editor, self.mixer, guide) if inside is not None]
 
     def finish(self) -> None:
-        """The run is over, in whichever way."""
+        """The run is over, in whichever way. Nothing holds it in a circle, so it is gone at once, with all it held."""
+        if self.optimiser is not None:
+            self.optimiser.on_progress = None
         for inside in self._inside:
             inside.finish()
 

@@ -60,6 +60,16 @@ def test_a_thing_on_another_touches_it_and_a_thing_in_another_lies_in_it():
     assert cup.width < 0.7 * box.width
 
 
+@pytest.mark.parametrize("size", [(512, 512), (768, 512)])
+def test_side_by_side_things_are_level_and_stacked_ones_in_line(size):
+    """Among others that crowd them: nothing but the relation draws them to one height, or to one place across."""
+    relations = [(0, "left of", 1), (2, "above", 3)]
+    for seed in range(12):
+        layout = solve(targets_of(["cat", "dog", "cup", "box"], relations), *size, SolverSettings(seed=seed))
+        cat, dog, cup, box = (layout.of(i).box.centre for i in range(4))
+        assert abs(cat[1] - dog[1]) < 0.03 and abs(cup[0] - box[0]) < 0.03
+
+
 def test_a_thing_between_two_stands_between_them():
     layout = solve(targets_of(["ball", "cat", "dog"], [(0, "between", 1), (0, "between", 2)]), 768, 512)
     ball, cat, dog = (layout.of(i).box.centre[0] for i in range(3))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
-
+from ...keeping import by_word
 from .forms import singular
 from .lists import words
 
@@ -60,14 +59,14 @@ _NO_BEING = words(
 )
 
 
-@cache
+@by_word
 def is_person(word: str) -> bool:
     """Whether a noun names a human being, or what is drawn like one."""
     one = singular(word)
     return one in PERSONS or (one in CREATURES and one not in ANIMALS)
 
 
-@cache
+@by_word
 def is_agent(word: str) -> bool:
     """Whether a noun names something that acts by itself."""
     one = singular(word)

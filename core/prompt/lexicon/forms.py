@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
-
+from ...keeping import by_word
 from .lists import words
 
 _IRREGULAR = dict(
@@ -24,7 +23,7 @@ _SAME_IN_BOTH = words(
 )
 
 
-@cache
+@by_word
 def singular(word: str) -> str:
     """The form that "cat" and "cats" share, to recognise a thing mentioned again."""
     if word in _IRREGULAR:
@@ -59,7 +58,7 @@ _PROGRESSIVE = {
 _NO_FINAL_E = ("ee", "oe", "ye")
 
 
-@cache
+@by_word
 def progressive(verb: str) -> str:
     """The -ing form of a verb's form: "kisses", "kissed", "kiss" -> "kissing"."""
     if verb in _PROGRESSIVE:

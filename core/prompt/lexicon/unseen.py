@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
-
+from ...keeping import by_word
 from .forms import singular
 from .lists import phrases, words
 
@@ -109,7 +108,7 @@ def is_setting(word: str) -> bool:
     return word in SETTINGS or singular(word) in SETTINGS
 
 
-@cache
+@by_word
 def is_abstract(word: str) -> bool:
     """A noun for something that can't be pointed at in a picture."""
     one = singular(word)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cache
 
+from ..keeping import by_word
 from .corrections import corrected
 from .lexicon import SAYING
 from .split import split_words
@@ -65,7 +66,7 @@ def _model():
     return model, frozenset(model.cache)
 
 
-@cache
+@by_word
 def is_unknown(word: str) -> bool:
     """Whether a word is no common English word: a name, another language, a misspelling."""
     model, known = _model()
@@ -74,7 +75,7 @@ def is_unknown(word: str) -> bool:
     return not any(word.removesuffix(ending) in known for ending in ("s", "es", "ed", "ing", "er"))
 
 
-@cache
+@by_word
 def alone(word: str) -> str:
     """The tag that a word has by itself."""
     found = _model()[0].tag_word(word, cutoff=2)

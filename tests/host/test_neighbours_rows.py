@@ -80,6 +80,11 @@ def longer_later(prompt, other):
     return in_range(prompt, 0.0, 0.25) + in_range(longer, 0.25, 1.0)
 
 
+def shorter_later(prompt, other):
+    longer = host_nodes.ConditioningConcat().concat(prompt, other)[0]
+    return in_range(longer, 0.0, 0.25) + in_range(prompt, 0.25, 1.0)
+
+
 NEIGHBOURS = {
     "deep shrink": of_model(neighbours.deep_shrink),
     "windows over the batch": of_model(lambda m: neighbours.windows(m, 1, 0, dim=0)),
@@ -98,6 +103,7 @@ NEIGHBOURS = {
     "a mask's area": of_prompt(masked_area),
     "two areas": of_prompt(lambda prompt, other: area(prompt, 64, 128, 0, 0) + area(prompt, 128, 64, 0, 64) + other),
     "longer for a part of the run": of_prompt(longer_later),
+    "shorter for a part of the run": of_prompt(shorter_later),
 }
 LEFT_OUT = {
     "attention couple that does not say whose": (couple(says_whose=False), UNKNOWN_ROWS),
@@ -109,6 +115,11 @@ every_neighbour = pytest.mark.parametrize("neighbour", NEIGHBOURS)
 def size_of(neighbour):
     """The host's own windows over height and width work for one image only: they cut the noise levels up as well."""
     return (1, *SIZE[1:]) if neighbour.startswith(("windows over the width", "windows over the height")) else SIZE
+
+
+def looks_at(neighbour) -> dict:
+    """Deep Shrink works at the levels below its block only."""
+    return {"resolution": "1/4"} if neighbour == "deep shrink" else {}
 
 
 def drawing(neighbour, family, positive):
@@ -129,7 +140,7 @@ def test_recording_changes_nothing_and_stops_nothing(neighbour, family):
     of = NEIGHBOURS.get(neighbour) or LEFT_OUT[neighbour][0]
     model, positive = of(family)
     how = drawing(neighbour, family, positive)
-    recording, record = acting("attend_and_excite", family, model=model, strength=0.0)
+    recording, record = acting("attend_and_excite", family, model=model, strength=0.0, settings=looks_at(neighbour))
     assert torch.equal(sample(recording, **how), sample(model, **how))
     if neighbour in NEIGHBOURS:
         assert record.maps.steps == 4 and record.maps.mean.shape[0] == how["size"][0] and not record.warnings
@@ -144,7 +155,7 @@ def test_recording_changes_nothing_and_stops_nothing(neighbour, family):
 def test_every_method_acts_beside_it(neighbour, method, family):
     model, positive = NEIGHBOURS[neighbour](family)
     how = drawing(neighbour, family, positive)
-    controlled, record = acting(method, family, model=model)
+    controlled, record = acting(method, family, model=model, settings=looks_at(neighbour))
     drawn = sample(controlled, **how)
     assert torch.isfinite(drawn).all() and not torch.equal(drawn, sample(model, **how))
     assert in_force(record) and not any(entry.skipped for entry in (*record.steps, *record.edits, *record.mixes))
@@ -396,7 +407,7 @@ def test_the_attention_predictor_beside_deep_shrink(family):
     with torch.inference_mode():
         shrunk = neighbours.deep_shrink(models(family)[0], end=0.1)
         positive, targets = encoded(family)
-        maps = early_maps(shrunk, positive, targets, 128, 128, steps=5)
+        maps = early_maps(shrunk, positive, targets, 384, 384, steps=5)
     assert maps.shape[0] == 2 and torch.isfinite(maps).all()
 
 

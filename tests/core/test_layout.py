@@ -60,7 +60,7 @@ def test_a_thing_on_another_touches_it_and_a_thing_in_another_lies_in_it():
     assert cup.width < 0.7 * box.width
 
 
-@pytest.mark.parametrize("size", [(512, 512), (768, 512)])
+@pytest.mark.parametrize("size", [(512, 768), (768, 512)])
 def test_side_by_side_things_are_level_and_stacked_ones_in_line(size):
     """Among others that crowd them: nothing but the relation draws them to one height, or to one place across."""
     relations = [(0, "left of", 1), (2, "above", 3)]

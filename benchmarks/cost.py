@@ -346,7 +346,7 @@ def main() -> None:
         )
     if "guided" in parts:
         print(f"A picture of {options.size} x {options.size} with losses that act in the prediction:", flush=True)
-        costs = guided.guided_costs(model, conditioning, x, options.repeats, options.steps, SavedBytes)
+        costs = guided.guided_costs(model, conditioning, x, TARGETS, options.repeats, options.steps, SavedBytes)
         result |= costs
         if "update_bytes" in result:
             ratios = {name: count / result["update_bytes"] for name, count in costs["guided_bytes"].items()}

@@ -16,9 +16,8 @@ from prompt_fidelity.host.sampling.install import attach
 METHODS_MEASURED = ("t_sam", "attend_and_excite", "syngen")
 
 
-def targets_of(conditioning: list) -> Targets:
-    """The benchmark's two objects, with their colours and an even text attention, so that every loss has work."""
-    plain: Targets = conditioning[0][1][KEY]
+def with_work_for_every_loss(plain: Targets) -> Targets:
+    """The benchmark's two objects, with their colours and an even text attention."""
     content = len(plain.content)
     attention = torch.ones(content, content).tril()
     objects = (
@@ -52,12 +51,14 @@ class Rows:
         return apply_model(arguments["input"], arguments["timestep"], **arguments["c"])
 
 
-def guided_costs(model, conditioning, x: torch.Tensor, repeats: int, steps: int, saved_bytes) -> dict:
+def guided_costs(
+    model, conditioning, x: torch.Tensor, plain_targets: Targets, repeats: int, steps: int, saved_bytes
+) -> dict:
     """Each method's time over plain sampling's, the least of `repeats` rounds each; further rows through the network;
     bytes kept for backward in one step (`saved_bytes(network)` counts them).
     """
-    targets = targets_of(conditioning)
-    own = [[conditioning[0][0], {KEY: targets}]]
+    targets = with_work_for_every_loss(plain_targets)
+    own = [[conditioning[0][0], {KEY: targets.handle}]]
     counted = Rows(model)
     draw(counted.model, own, x, steps)  # the warm-up counts
     plain_rows, times, further, kept = counted.count, {"plain": []}, {}, {}

@@ -261,7 +261,7 @@ def resident(network: torch.nn.Module):
 
 
 def streamed_costs(size: int, repeats: int) -> dict:
-    """Seconds of a gradient pass whose layers fetch their weights again, over one that keeps them."""
+    """Processor seconds of a gradient pass whose layers fetch their weights again, over one that keeps them."""
     network = sd15().model.diffusion_model
     x, conditioning = latent_and_prompt(size)
     streamed = [part for part in network.modules() if hasattr(part, "comfy_cast_weights")]
@@ -269,12 +269,12 @@ def streamed_costs(size: int, repeats: int) -> dict:
     def update(way, cast: bool) -> float:
         for part in streamed:
             part.comfy_cast_weights = cast
-        started = time.perf_counter()
+        started = time.process_time()
         with way:
             leaf = x.clone().requires_grad_()
             out = network(leaf, torch.tensor([500.0]), context=conditioning[0][0].clone(), transformer_options={})
             torch.autograd.grad(out.square().mean(), leaf)
-        return time.perf_counter() - started
+        return time.process_time() - started
 
     ways = {
         "resident": lambda: update(resident(network), False),

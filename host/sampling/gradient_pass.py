@@ -9,7 +9,9 @@ import torch
 from ...core.copies import CopiesToItself
 from ..networks.rows import controlled
 from ..networks.tap import PassEnded, Tap
+from .compiled import as_written
 from .grad import HeldControl, beside_the_network, differentiable, ordinary
+from .halves import Scaling
 from .memory import Memory
 from .neighbours import caches_aside, no_gradients, random_numbers_kept, writes_explained
 from .plan import Plan
@@ -49,6 +51,7 @@ class GradientPass(CopiesToItself):
         patcher = self.guider.model_patcher
         with (
             caches_aside(self.guider.model_options, kwargs.get("model_options", {})),
+            as_written(self.guider.model_options, kwargs.get("model_options", {})),
             random_numbers_kept(patcher.load_device),
             writes_explained(),
             differentiable(
@@ -58,16 +61,17 @@ class GradientPass(CopiesToItself):
             kwargs, sigma = ordinary(kwargs), sigma.clone()
 
             def evaluate(latent: torch.Tensor) -> torch.Tensor | None:
+                scaling = Scaling(patcher.model.get_dtype_inference())
                 with self.tap.listening(gradient=True) as recording:
                     try:
                         # A neighbour may write into what it gets, but not into what the gradient is of.
-                        model(latent.clone(), sigma, **kwargs)
+                        model(scaling.down(latent).clone(), sigma, **kwargs)
                     except PassEnded:
                         pass
                 maps = recording.shown()
                 if maps is not None and not maps.requires_grad:
                     raise no_gradients(patcher.model.diffusion_model)
-                return maps
+                return maps if maps is None else scaling.up(maps)
 
             return move(x.clone(), evaluate)
 

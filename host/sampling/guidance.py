@@ -20,6 +20,7 @@ from ..networks.passes import KEY
 from ..networks.tap import GuidedRecording, Tap
 from .coordinates import Coordinates
 from .grad import HeldControl, beside_the_network, differentiable
+from .halves import Scaling
 from .memory import Memory
 from .neighbours import writes_explained
 from .plan import Plan
@@ -61,6 +62,7 @@ class Guidance(CopiesToItself):
         self._correction: torch.Tensor | None = None
         self._corrected: list[tuple[torch.Tensor, torch.Tensor]] = []  # latents asked about, and their corrections
         self._memory: Memory | None = None
+        self._scaling = Scaling(torch.float32)
 
     @contextmanager
     def by(self, guide: Guide, step_share: float):
@@ -145,7 +147,8 @@ class Guidance(CopiesToItself):
             self._latent, self.active = wide(x).clone().requires_grad_(), True
             try:
                 with self._hearing(ours):
-                    own = executor(model, ours, self._latent, timestep.clone(), options)
+                    self._scaling = Scaling(self.guider.model_patcher.model.get_dtype_inference())
+                    own = executor(model, ours, self._scaling.down(self._latent), timestep.clone(), options)
                     self._take_gradient()  # unless the last layer was reached
                 return [each.detach().to(x.dtype) for each in own]
             finally:
@@ -173,7 +176,7 @@ class Guidance(CopiesToItself):
         """The correction, from the maps that were heard. From here on the pass goes without a graph."""
         guides, self._heard = self._heard, []
         maps = {guide: guide.recording.taken() for guide in guides}
-        pulls = {guide: guide.core.pull(wide(own)) for guide, own in maps.items() if own is not None}
+        pulls = {guide: guide.core.pull(self._scaling.up(wide(own))) for guide, own in maps.items() if own is not None}
         if not pulls:
             return
         gradient = torch.autograd.grad(sum(pulls.values()), self._latent)[0]

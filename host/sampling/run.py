@@ -20,6 +20,7 @@ from ..networks.rows import Rows
 from ..networks.tap import Tap
 from ..networks.unet import cross_attention_sites, edited_sites, last_site, sites_at
 from ..progress import show_on_node, stop_if_interrupted
+from .compiled import NOTE, as_written, is_compiled
 from .coordinates import Coordinates
 from .gradient_pass import GradientPass
 from .guidance import Guide, guidance_of
@@ -63,6 +64,9 @@ class Run:
         )
         self.gradient = GradientPass(guider, plan, self.tap)
         self.guide = self._guide()
+        self.compiled = is_compiled(guider)
+        if self.compiled:
+            plan.record.warn(NOTE.format(method=plan.method.title))
         self._step = 0
 
     def _optimiser(self) -> LatentOptimiser | None:
@@ -127,7 +131,7 @@ class Run:
         progress = self.coordinates.progress(level)
         step = self.clock.begins(level, x)
         if step is None:
-            with self._guidance(progress, level):
+            with self._as_written(kwargs), self._guidance(progress, level):
                 return model(x, sigma, **kwargs)
         self._step = step
         updating = self.optimiser is not None and self.optimiser.wants(progress)
@@ -136,7 +140,9 @@ class Run:
             x = x.copy_(moved) if self.clock.facts.carry == "latent" else moved
         for inside in self._inside:
             inside.begin(step, progress, level)
-        with self.tap.listening() as recording, self._guidance(progress, level):
+        if self.compiled and not updating and not self._acts:
+            return model(x, sigma, **kwargs)
+        with self._as_written(kwargs, updating), self.tap.listening() as recording, self._guidance(progress, level):
             denoised = model(x, sigma, **kwargs)
         maps = self.guide.shown() if self.guide is not None else None
         maps = recording.result() if maps is None else maps
@@ -158,6 +164,17 @@ class Run:
             guide.core.begin(self._step, progress, level)
         following = self.clock.after(level)
         return guidance_of(self.guider).by(guide, 1.0 - following / level if level > 0 else 0.0)
+
+    def _as_written(self, kwargs: dict, updating: bool = False):
+        """How one call is made: where something acts in it, a compiled network runs as it is written."""
+        if not self.compiled or not (updating or self._acts):
+            return nullcontext()
+        return as_written(self.guider.model_options, kwargs.get("model_options", {}))
+
+    @property
+    def _acts(self) -> bool:
+        """Whether something acts inside the calls that are made now."""
+        return any(inside.active for inside in self._inside)
 
     @property
     def _inside(self) -> list[InsideStep]:

@@ -1,0 +1,318 @@
+"""Train TinyScenes, the pack's small text-to-image model of tinted emoji, from scratch. Run it with:
+
+    python3 dev.py run benchmarks/tinyscenes/train.py --output FOLDER            start, or go on where it stopped
+    python3 dev.py run benchmarks/tinyscenes/train.py --output FOLDER --finish 2000     let the rate fall, then end
+
+It runs until it is stopped (Ctrl-C or SIGTERM: it saves first). The learning rate stays constant, so that any length
+can be finished well: `--finish N` lets it fall to nought over N more steps. Every step draws its pictures, captions,
+times and noise from (seed, step): a resumed run sees the same data as one that was never stopped. Settings may change
+between starts; the checkpoint lists each phase.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import logging
+import math
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch._inductor.config
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from _pack import ROOT, load_pack  # noqa: E402
+
+load_pack()
+from prompt_fidelity.host.demo_scenes import CLIP_CONFIG, FLUX_CONFIG, TOKENS  # noqa: E402
+from tinyscenes import components, data  # noqa: E402
+from tinyscenes.model import TinyScenes  # noqa: E402
+
+log = logging.getLogger("tinyscenes")
+# A step's tensors are too large for the C library's taste: it gives their memory back and asks for it again each time,
+# and the fresh pages cost more than the sums. Keeping it, in large pages, makes a step two to three times as fast.
+MEMORY = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=8589934592:glibc.malloc.trim_threshold=34359738368"
+OUTPUT = ROOT / "output" / "tinyscenes"
+RECIPE = ("batch", "lr", "muon_lr", "warmup", "counts", "plain", "empty", "shift", "weight", "ema", "seed")
+FIELDS = ("step", "samples", "cpu_seconds", "lr", "loss")
+SIGMAS = (0.97, 0.92, 0.8, 0.5)  # where the evaluation looks; 1 is noise
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=OUTPUT, help="checkpoint, log and evaluations")
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--lr", type=float, default=1e-3, help="AdamW's rate: embeddings, biases, norms, first and last")
+    parser.add_argument("--muon-lr", type=float, default=1e-2, help="Muon's rate: the matrices inside the blocks")
+    parser.add_argument("--warmup", type=int, default=200, help="steps over which the learning rate rises")
+    parser.add_argument("--counts", type=float, nargs=3, default=(0.7, 0.3, 0.0), help="shares of 1, 2, 3 objects")
+    parser.add_argument("--plain", type=float, default=0.35, help="share of objects without a colour word")
+    parser.add_argument("--empty", type=float, default=0.1, help="share of captions left empty, for guidance")
+    parser.add_argument("--shift", type=float, default=5.0, help="pushes the times to the noisy end, where words decide")
+    parser.add_argument("--weight", type=float, default=1.0, help="power of a component's scale that weighs its loss")
+    parser.add_argument("--ema", type=float, default=0.999)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--steps", type=int, default=10**9, help="stop after this many steps in all")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="stop after this time")
+    parser.add_argument("--finish", type=int, metavar="N", help="let the rate fall to nought over N steps, then stop")
+    parser.add_argument("--save-every", type=float, default=180.0, help="seconds between checkpoints")
+    parser.add_argument("--look-every", type=float, default=600.0, help="seconds between evaluations")
+    parser.add_argument("--eager", action="store_true", help="without torch.compile (slower; for tests)")
+    return parser.parse_args()
+
+
+@dataclass
+class Batch:
+    """What one step learns from. `objects` lists every named object: its picture, its noun's place in the caption, the
+    cells that its emoji covers. Only the evaluation looks at it."""
+
+    latents: Tensor  # [batch, 16, 16, 16]
+    rows: Tensor  # [batch, tokens], rows of the vocabulary
+    objects: list[tuple[int, int, tuple[int, int, int, int]]]
+
+
+class Texts:
+    """Captions to rows of the small vocabulary, by the host's tokenizer."""
+
+    def __init__(self):
+        import comfy.sd1_clip
+
+        self.tokenizer = comfy.sd1_clip.SD1Tokenizer(tokenizer_data={"clip_l_max_length": TOKENS})
+        phrases = [f"a an {colour} {noun}, and the" for colour in data.COLOURS for noun in data.NOUNS]
+        self.vocabulary = sorted({token for phrase in phrases for token in self.ids(phrase)})
+        self.row_of = {token: row for row, token in enumerate(self.vocabulary)}
+        self.noun_row = {noun: self.row_of[self.ids(noun)[1]] for noun in data.NOUNS}
+        self._known: dict[str, list[int]] = {}
+
+    def ids(self, text: str) -> list[int]:
+        return [token for token, _ in self.tokenizer.tokenize_with_weights(text)["l"][0]]
+
+    def rows(self, captions: list[str]) -> Tensor:
+        for caption in captions:
+            if caption not in self._known:
+                self._known[caption] = [self.row_of[token] for token in self.ids(caption)]
+        return torch.tensor([self._known[caption] for caption in captions])
+
+
+def batch_of(step: int, args: argparse.Namespace, texts: Texts, code: components.Components) -> Batch:
+    """The pictures and captions of one step."""
+    rng = np.random.default_rng([args.seed, step])
+    pictures, captions, scenes = [], [], []
+    for _ in range(args.batch):
+        things, caption = data.sample(rng, tuple(args.counts), args.plain)
+        pictures.append(data.render(things, data.ground(rng)))
+        named = rng.random() >= args.empty
+        captions.append(caption if named else "")
+        scenes.append(things if named else [])
+    rows = texts.rows(captions)
+    objects = [
+        (index, rows[index].tolist().index(texts.noun_row[thing.noun]), thing.box)
+        for index, things in enumerate(scenes)
+        for thing in things
+    ]
+    return Batch(torch.from_numpy(code.encode(np.stack(pictures))), rows, objects)
+
+
+def times_of(generator: torch.Generator, count: int, shift: float) -> Tensor:
+    """Times [count] in 0..1, 1 is noise: logit-normal, pushed to the noisy end."""
+    u = torch.sigmoid(torch.randn(count, generator=generator))
+    return shift * u / (1.0 + (shift - 1.0) * u)
+
+
+def optimisers_of(net: TinyScenes, args: argparse.Namespace) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices inside the blocks, AdamW for everything else."""
+    inner, outer = [], []
+    for name, parameter in net.named_parameters():
+        block = "blocks" in name or "encoder.layers" in name
+        (inner if block and parameter.ndim == 2 else outer).append(parameter)
+    adam = torch.optim.AdamW(outer, lr=args.lr, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
+    if args.muon_lr <= 0.0:
+        return [torch.optim.AdamW([*inner, *outer], lr=args.lr, betas=(0.9, 0.99), weight_decay=0.01, fused=True)]
+    return [adam, torch.optim.Muon(inner, lr=args.muon_lr, weight_decay=0.01, momentum=0.95)]
+
+
+@torch.no_grad()
+def look(net: TinyScenes, args: argparse.Namespace, texts: Texts, code: components.Components, weight: Tensor) -> str:
+    """The loss under the right caption and under another picture's, and where each block's nouns look."""
+    held = argparse.Namespace(seed=args.seed, batch=32, counts=(0.5, 0.5, 0.0), plain=args.plain, empty=0.0)
+    batches = [batch_of(1_000_000_000 + index, held, texts, code) for index in range(2)]
+    parts = []
+    for sigma in SIGMAS:
+        right, wrong = [], []
+        for index, batch in enumerate(batches):
+            generator = torch.Generator().manual_seed(index)
+            noise = torch.randn(batch.latents.shape, generator=generator)
+            noisy, t = (1 - sigma) * batch.latents + sigma * noise, torch.full((32,), sigma)
+            for rows, losses in ((batch.rows, right), (batch.rows.roll(1, 0), wrong)):
+                with torch.autocast("cpu", torch.bfloat16):
+                    out = net(noisy, t, rows).float()
+                error = (out - (noise - batch.latents)).square().mean((0, 2, 3))
+                losses.append(float((error * weight).mean()))
+        parts.append(f"sigma {sigma}: {np.mean(right):.4f} right, {np.mean(wrong):.4f} wrong caption")
+    inside: dict[int, list[float]] = {}
+    for batch in batches:
+        maps: list[Tensor] = []
+        noise = torch.randn(batch.latents.shape, generator=torch.Generator().manual_seed(9))
+        with torch.autocast("cpu", torch.bfloat16):
+            net(0.2 * batch.latents + 0.8 * noise, torch.full((32,), 0.8), batch.rows, maps)
+        for block, found in enumerate(maps):
+            for index, token, (left, top, right_edge, bottom) in batch.objects:
+                row, column = divmod(int(found[index, :, token].argmax()), components.GRID)
+                x, y = column * data.CELL, row * data.CELL
+                inside.setdefault(block, []).append(left <= x < right_edge and top <= y < bottom)
+    peaks = " ".join(f"{np.mean(values):.2f}" for values in inside.values())
+    return "; ".join(parts) + f"; noun's peak inside, by block: {peaks}"
+
+
+def save(path: Path, **state) -> None:
+    """Write a checkpoint so that a stop in the middle never leaves a broken one."""
+    torch.save(state, path.with_suffix(".part"))
+    path.with_suffix(".part").replace(path)
+
+
+class Stop:
+    """Whether somebody asked the run to end."""
+
+    def __init__(self):
+        self.asked = False
+        for name in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(name, self)
+
+    def __call__(self, *_):
+        self.asked = True
+
+
+def restart_with_memory_kept(args: argparse.Namespace) -> None:
+    """Start this script anew where the C library does not keep its memory yet: it reads its settings only once."""
+    if os.environ.get("GLIBC_TUNABLES") == MEMORY or not sys.platform.startswith("linux"):
+        return
+    settings = {"GLIBC_TUNABLES": MEMORY, "TORCHINDUCTOR_CACHE_DIR": str(args.output.resolve() / "compiled")}
+    os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **settings})
+
+
+def main() -> None:
+    args = parse_arguments()
+    restart_with_memory_kept(args)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", force=True)
+    torch.set_num_threads(args.threads)
+    torch._inductor.config.cpp.threads = args.threads
+    torch.set_flush_denormal(True)  # a sharp softmax has gradients so small that a processor takes its slow path
+    args.output.mkdir(parents=True, exist_ok=True)
+    checkpoint, table, notes = (args.output / name for name in ("last.pt", "log.csv", "look.log"))
+
+    texts, stop = Texts(), Stop()
+    net = TinyScenes(FLUX_CONFIG, CLIP_CONFIG, texts.vocabulary)
+    net.initialise(args.seed)
+    averaged = {name: parameter.detach().clone() for name, parameter in net.named_parameters()}
+    optimisers = optimisers_of(net, args)
+    first, samples, seconds, phases, logged, falling_from = 0, 0, 0.0, [], [], None
+    if checkpoint.is_file():
+        state = torch.load(checkpoint, weights_only=True)
+        net.load_state_dict(state["model"])
+        for optimiser, stored in zip(optimisers, state["optimisers"]):
+            optimiser.load_state_dict(stored)
+        averaged, first, seconds, phases = state["averaged"], state["step"], state["seconds"], state["phases"]
+        code = components.Components(*(state[name].numpy() for name in ("mean", "basis", "scale")))
+        logged = [row for row in csv.reader(table.open()) if row[0].isdigit() and int(row[0]) <= first]
+        falling_from, samples = state["falling_from"], state["samples"]
+    else:
+        code = components.fit()
+    if args.finish is not None:
+        falling_from = falling_from if falling_from is not None else first
+        args.steps = min(args.steps, falling_from + args.finish)
+    else:
+        falling_from = None
+    phases.append({"from_step": first, **{key: str(getattr(args, key)) for key in RECIPE}, "finish": str(args.finish)})
+    weight = torch.from_numpy((code.scale / code.scale.mean()) ** args.weight)
+    weight = weight / weight.mean()
+
+    def loss_of(noisy: Tensor, t: Tensor, rows: Tensor, wanted: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            out = net(noisy, t, rows)
+        return ((out.float() - wanted).square().mean((0, 2, 3)) * weight).mean()
+
+    if not args.eager:
+        net.compile()
+    rates = (args.lr, args.muon_lr)
+    recent: list[float] = []
+    started_cpu, started = time.process_time() - seconds, time.monotonic()
+    saved = looked = started
+    step = first
+
+    def keep() -> None:
+        save(
+            checkpoint, model=net.state_dict(), averaged=averaged, step=step, samples=samples, phases=phases, falling_from=falling_from,
+            optimisers=[optimiser.state_dict() for optimiser in optimisers], seconds=time.process_time() - started_cpu,
+            vocabulary=texts.vocabulary, **{name: torch.from_numpy(getattr(code, name)) for name in
+                                            ("mean", "basis", "scale")},
+        )  # fmt: skip
+
+    with open(table, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerows([FIELDS, *logged])  # without what came after the checkpoint: it is done again
+        file.flush()
+        while step < args.steps and not stop.asked and time.monotonic() - started < 60 * args.minutes:
+            share = min(1.0, (step + 1) / args.warmup)
+            if falling_from is not None:
+                share *= max(0.0, 1.0 - (step - falling_from) / args.finish)
+            for optimiser, rate in zip(optimisers, rates):
+                for group in optimiser.param_groups:
+                    group["lr"] = rate * share
+            batch = batch_of(step, args, texts, code)
+            generator = torch.Generator().manual_seed(args.seed * 1_000_003 + step)
+            t = times_of(generator, args.batch, args.shift)
+            noise = torch.randn(batch.latents.shape, generator=generator)
+            level = t.view(-1, 1, 1, 1)
+            loss = loss_of((1 - level) * batch.latents + level * noise, t, batch.rows, noise - batch.latents)
+            for optimiser in optimisers:
+                optimiser.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+            for optimiser in optimisers:
+                optimiser.step()
+            step += 1
+            samples += args.batch
+            decay = min(args.ema, step / (step + 10))  # forget the random start quickly
+            with torch.no_grad():
+                torch._foreach_lerp_(list(averaged.values()), list(net.parameters()), 1.0 - decay)
+            recent.append(loss.item())
+            if step % 50 == 0:
+                mean, recent = sum(recent) / len(recent), []
+                cpu = time.process_time() - started_cpu
+                writer.writerow((step, samples, f"{cpu:.0f}", f"{args.lr * share:.2e}", f"{mean:.5f}"))
+                file.flush()
+                log.info("step %d, %d samples, loss %.4f, %.1f samples a CPU second", step, samples, mean,
+                         (step - first) * args.batch / (cpu - seconds))  # fmt: skip
+            now = time.monotonic()
+            if now - saved > args.save_every:
+                keep()
+                saved = now
+            if now - looked > args.look_every:
+                looked = now
+                note(net, averaged, notes, step, look, args, texts, code, weight)
+    keep()
+    note(net, averaged, notes, step, look, args, texts, code, weight)
+    log.info("stopped at step %d", step)
+
+
+def note(net: TinyScenes, averaged: dict[str, Tensor], notes: Path, step: int, look, *rest) -> None:
+    """Append an evaluation of the averaged weights to the notes; the network gets its own weights back."""
+    own = {name: parameter.detach().clone() for name, parameter in net.named_parameters()}
+    net.load_state_dict(averaged)
+    line = f"{time.strftime('%Y-%m-%d %H:%M')} step {step}: {look(net, *rest)}"
+    net.load_state_dict(own)
+    with notes.open("a") as file:
+        file.write(line + "\n")
+    log.info(line)
+
+
+if __name__ == "__main__":
+    main()

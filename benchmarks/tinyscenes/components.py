@@ -25,22 +25,25 @@ class Components:
     scale: np.ndarray
 
     def encode(self, pictures: np.ndarray) -> np.ndarray:
-        """[b, 128, 128, 3] in 0..1 -> latents [b, 16, 16, 16]."""
+        """[b, side, side, 3] in 0..1 -> latents [b, 16, side / 8, side / 8]."""
+        side = pictures.shape[1] // data.CELL
         codes = (patches(pictures) - self.mean) @ self.basis.T / self.scale
-        return np.ascontiguousarray(codes.transpose(0, 2, 1)).reshape(-1, CHANNELS, GRID, GRID)
+        return np.ascontiguousarray(codes.transpose(0, 2, 1)).reshape(-1, CHANNELS, side, side)
 
     def decode(self, latents: np.ndarray) -> np.ndarray:
         """The inverse, as far as 16 components can tell; clipped to 0..1."""
+        side = latents.shape[-1]
         codes = latents.reshape(len(latents), CHANNELS, -1).transpose(0, 2, 1)
         flat = (codes * self.scale) @ self.basis + self.mean
-        grid = flat.reshape(-1, GRID, GRID, data.CELL, data.CELL, 3).transpose(0, 1, 3, 2, 4, 5)
-        return grid.reshape(-1, data.SIZE, data.SIZE, 3).clip(0.0, 1.0)
+        grid = flat.reshape(-1, side, side, data.CELL, data.CELL, 3).transpose(0, 1, 3, 2, 4, 5)
+        return grid.reshape(-1, side * data.CELL, side * data.CELL, 3).clip(0.0, 1.0)
 
 
 def patches(pictures: np.ndarray) -> np.ndarray:
-    """[b, 128, 128, 3] -> [b, 256, 192], a patch's values in the order row, column, colour."""
-    cut = pictures.reshape(-1, GRID, data.CELL, GRID, data.CELL, 3).transpose(0, 1, 3, 2, 4, 5)
-    return cut.reshape(len(pictures), GRID * GRID, -1)
+    """[b, side, side, 3] -> [b, cells, 192], a patch's values in the order row, column, colour."""
+    side = pictures.shape[1] // data.CELL
+    cut = pictures.reshape(-1, side, data.CELL, side, data.CELL, 3).transpose(0, 1, 3, 2, 4, 5)
+    return cut.reshape(len(pictures), side * side, -1)
 
 
 def fit(seed: int = 0, count: int = 1500) -> Components:

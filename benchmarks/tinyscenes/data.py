@@ -118,9 +118,11 @@ def stamps() -> dict[tuple[str, str, int], tuple[np.ndarray, np.ndarray]]:
     return made
 
 
-def render(things: list[Thing], ground: tuple[float, float, float] = GROUNDS[0]) -> np.ndarray:
-    """Draw objects on a plain ground (0..255). Returns [128, 128, 3] float32 in 0..1."""
-    picture = np.empty((SIZE, SIZE, 3), dtype=np.float32)
+def render(
+    things: list[Thing], ground: tuple[float, float, float] = GROUNDS[0], side: int = SIZE
+) -> np.ndarray:
+    """Draw objects on a plain ground (0..255). Returns [side, side, 3] float32 in 0..1."""
+    picture = np.empty((side, side, 3), dtype=np.float32)
     picture[:] = np.asarray(ground, dtype=np.float32) / 255.0
     for thing in things:
         paint, through = stamps()[thing.noun, thing.colour, thing.size]
@@ -137,13 +139,13 @@ def ground(rng: np.random.Generator) -> tuple[float, float, float]:
     return red + shade, green + shade, blue + shade
 
 
-def place(rng: np.random.Generator, names: list[tuple[str, str]]) -> list[Thing]:
+def place(rng: np.random.Generator, names: list[tuple[str, str]], side: int = SIZE) -> list[Thing]:
     """Random places on the grid for (noun, colour) pairs so that no two boxes overlap: whole layouts at a time."""
     while True:
         things: list[Thing] = []
         for noun, colour in names:
             size = SIZES[int(rng.integers(len(SIZES)))] if len(names) < 3 else SIZES[0]
-            x, y = (CELL * rng.integers(0, (SIZE - size) // CELL + 1, 2)).tolist()
+            x, y = (CELL * rng.integers(0, (side - size) // CELL + 1, 2)).tolist()
             if any(_meet(x, y, size, other) for other in things):
                 break
             things.append(Thing(noun, colour, x, y, size))
@@ -174,12 +176,14 @@ def caption_of(names: list[tuple[str, str]]) -> str:
     return phrases[0] if len(phrases) == 1 else f"{', '.join(phrases[:-1])} and {phrases[-1]}"
 
 
-def sample(rng: np.random.Generator, counts: tuple[float, ...], plain: float) -> tuple[list[Thing], str]:
+def sample(
+    rng: np.random.Generator, counts: tuple[float, ...], plain: float, side: int = SIZE
+) -> tuple[list[Thing], str]:
     """One training example. `counts` are the shares of pictures with one, two, three objects; `plain` is the share of
-    objects without a colour word.
+    objects without a colour word; `side` is the picture's, in pixels.
     """
     u, count = rng.random(), 1
     while count < len(counts) and u >= sum(counts[:count]):
         count += 1
     names = sample_names(rng, count, plain)
-    return place(rng, names), caption_of(names)
+    return place(rng, names, side), caption_of(names)

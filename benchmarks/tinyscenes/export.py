@@ -22,7 +22,7 @@ from prompt_fidelity.host import demo_scenes  # noqa: E402
 from tinyscenes import data  # noqa: E402
 
 TABLE = "text.text_model.embeddings.token_embedding.weight"
-SAMPLING = {"steps": 20, "cfg": 3.0, "sampler": "euler", "scheduler": "simple"}
+SAMPLING = {"steps": 20, "cfg": 3.0, "sampler": "euler", "scheduler": "simple", "width": 128, "height": 128}
 
 
 def main() -> None:
@@ -49,8 +49,7 @@ def main() -> None:
 
     card = {
         "what": "TinyScenes: tinted Fluent emoji (Microsoft, MIT), trained from scratch by benchmarks/tinyscenes",
-        "nouns": list(data.NOUNS),
-        "colours": list(data.COLOURS),
+        "vocabulary": {"nouns": list(data.NOUNS), "colours": list(data.COLOURS)},
         "sampling": SAMPLING,
         "trained_steps": state["step"],
         "trained_samples": state["samples"],

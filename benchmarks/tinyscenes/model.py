@@ -11,10 +11,13 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import layer_norm, linear, rms_norm, silu
+from torch.nn.functional import gelu, layer_norm, linear, silu
 
 
-def rotations(side: int, text: int, axes: list[int], theta: float) -> tuple[Tensor, Tensor]:
+Turn = tuple[Tensor, Tensor]  # cosines and sines [tokens, width / 2]
+
+
+def rotations(side: int, text: int, axes: list[int], theta: float) -> Turn:
     """Cosines and sines [text + side * side, width / 2] of the rotary position embedding.
 
     Words stand at the origin, cells at (0, row, column); each axis turns its own share of the head's channels.
@@ -34,8 +37,9 @@ def _rows_columns(side: int) -> tuple[Tensor, Tensor]:
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Turn the pairs (i, i + width / 2) of the channels of x [b, heads, n, width]; see `_unpaired`."""
-    a, b = x.float().chunk(2, -1)
-    return torch.cat([a * cos - b * sin, b * cos + a * sin], -1).to(x.dtype)
+    a, b = x.chunk(2, -1)
+    cos, sin = cos.to(x.dtype), sin.to(x.dtype)
+    return torch.cat([torch.addcmul(a * cos, b, sin, value=-1), torch.addcmul(b * cos, a, sin)], -1)
 
 
 def _unpaired(weight: Tensor, heads: int) -> Tensor:
@@ -46,8 +50,9 @@ def _unpaired(weight: Tensor, heads: int) -> Tensor:
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-    """Softmax attention over [b, heads, n, width] -> [b, n, heads * width], and its probabilities [b, heads, n, n]."""
-    weights = ((q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)).softmax(-1)
+    """Softmax attention over [b, heads, n, width] -> [b, n, heads * width], and its probabilities [b, heads, n, n]. The
+    queries come scaled."""
+    weights = (q @ k.transpose(-1, -2)).softmax(-1)
     return (weights @ v).transpose(1, 2).flatten(2), weights
 
 
@@ -59,7 +64,7 @@ def time_features(t: Tensor, width: int = 256) -> Tensor:
 
 
 def _modulated(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    return layer_norm(x, x.shape[-1:], eps=1e-6) * (1 + scale) + shift
+    return torch.addcmul(shift, layer_norm(x, x.shape[-1:], eps=1e-6), 1 + scale)
 
 
 def _part(x: Tensor, layer: nn.Linear, first: int, last: int, heads: int = 0) -> Tensor:
@@ -75,23 +80,24 @@ def _part(x: Tensor, layer: nn.Linear, first: int, last: int, heads: int = 0) ->
 
 
 def _heads(x: Tensor, layer: nn.Linear, norm: nn.Module, heads: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries, keys (both normalised, their channels unpaired) and values [b, heads, n, width] from x [b, n, inner]."""
-    inner, size = x.shape[-1], (x.shape[-1] // heads,)
+    """Queries, keys (both normalised, their channels unpaired; queries scaled) and values [b, heads, n, width] from x [b, n, inner]."""
+    inner = x.shape[-1]
     q, k, v = (
         _part(x, layer, i * inner, (i + 1) * inner, heads if i < 2 else 0).unflatten(-1, (heads, -1)).transpose(1, 2)
         for i in range(3)
     )
-    q_gain, k_gain = (g.weight.view(-1, 2).T.flatten().to(q.dtype) for g in (norm.query_norm, norm.key_norm))
-    return rms_norm(q, size, q_gain, 1e-6), rms_norm(k, size, k_gain, 1e-6), v
+    q_gain, k_gain = (gain.weight.view(-1, 2).T.flatten() for gain in (norm.query_norm, norm.key_norm))
+    return _normalised(q, q_gain * q.shape[-1] ** -0.5), _normalised(k, k_gain), v
 
 
-def _gelu(x: Tensor) -> Tensor:
-    """GELU in its tanh form, by way of the sigmoid: the same numbers, cheaper on a processor."""
-    return x * torch.sigmoid(1.5957691216 * x * (1.0 + 0.044715 * x * x))
+def _normalised(x: Tensor, gain: Tensor) -> Tensor:
+    """RMS norm over the last axis."""
+    length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
+    return x * (length.square() / x.shape[-1] + 1e-6).rsqrt().to(x.dtype) * gain.to(x.dtype)
 
 
 def _mlp(layers: nn.Sequential, x: Tensor) -> Tensor:
-    return layers[2](_gelu(layers[0](x)))
+    return layers[2](gelu(layers[0](x), approximate="tanh"))
 
 
 class TinyScenes(nn.Module):
@@ -108,7 +114,8 @@ class TinyScenes(nn.Module):
         self.text = comfy.clip_model.CLIPTextModel(clip_config, torch.float32, "cpu", operations)
         self.text.set_input_embeddings(nn.Embedding(len(vocabulary), clip_config["hidden_size"]))
         self.text.text_projection = None
-        self.vocabulary = vocabulary
+        self.vocabulary, self.side = vocabulary, side
+        self._fast = None
         self.tokens = clip_config["max_position_embeddings"]
         self.text_heads = clip_config["num_attention_heads"]
         self.heads = flux_config["num_heads"]
@@ -152,56 +159,65 @@ class TinyScenes(nn.Module):
             x = x + layer.mlp.fc2(y * torch.sigmoid(1.702 * y))
         return model.final_layer_norm(x)
 
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        q, k = rotate(q, self.cos, self.sin), rotate(k, self.cos, self.sin)
-        return attend(q, k, v)
-
-    def double(self, block: nn.Module, img: Tensor, txt: Tensor, vec: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def double(self, block: nn.Module, img: Tensor, txt: Tensor, vec: Tensor, turn: Turn) -> tuple[Tensor, ...]:
         """A block with weights of their own for picture and words: both streams, and the attention's probabilities."""
         tokens, attn, words = self.tokens, block.img_attn, block.txt_attn
         i_shift, i_scale, i_gate, i_shift2, i_scale2, i_gate2 = block.img_mod.lin(vec).chunk(6, -1)
         t_shift, t_scale, t_gate, t_shift2, t_scale2, t_gate2 = block.txt_mod.lin(vec).chunk(6, -1)
         iq, ik, iv = _heads(_modulated(img, i_shift, i_scale), attn.qkv, attn.norm, self.heads)
         tq, tk, tv = _heads(_modulated(txt, t_shift, t_scale), words.qkv, words.norm, self.heads)
-        out, weights = self._attend(torch.cat([tq, iq], 2), torch.cat([tk, ik], 2), torch.cat([tv, iv], 2))
+        q, k = (rotate(torch.cat(parts, 2), *turn) for parts in ((tq, iq), (tk, ik)))
+        out, weights = attend(q, k, torch.cat([tv, iv], 2))
         txt = txt + t_gate * words.proj(out[:, :tokens])
         img = img + i_gate * attn.proj(out[:, tokens:])
         txt = txt + t_gate2 * _mlp(block.txt_mlp, _modulated(txt, t_shift2, t_scale2))
         img = img + i_gate2 * _mlp(block.img_mlp, _modulated(img, i_shift2, i_scale2))
         return img, txt, weights
 
-    def single(self, block: nn.Module, both: Tensor, vec: Tensor) -> tuple[Tensor, Tensor]:
+    def single(self, block: nn.Module, both: Tensor, vec: Tensor, turn: Turn) -> tuple[Tensor, Tensor]:
         """A block over words and picture together, attention beside the MLP."""
         shift, scale, gate = block.modulation.lin(vec).chunk(3, -1)
         y, inner = _modulated(both, shift, scale), both.shape[-1]
-        out, weights = self._attend(*_heads(y, block.linear1, block.norm, self.heads))
-        y = _gelu(_part(y, block.linear1, 3 * inner, block.linear1.weight.shape[0]))
+        q, k, v = _heads(y, block.linear1, block.norm, self.heads)
+        out, weights = attend(rotate(q, *turn), rotate(k, *turn), v)
+        y = gelu(_part(y, block.linear1, 3 * inner, block.linear1.weight.shape[0]), approximate="tanh")
         out = linear(out, block.linear2.weight[:, :inner], block.linear2.bias)
         out = out + linear(y, block.linear2.weight[:, inner:])
         return both + gate * out, weights
 
     def compile(self) -> None:
         """Let the compiler fuse each kind of block, once for all blocks of the kind."""
-        self.double, self.single, self.encode = (
-            torch.compile(part, dynamic=False) for part in (self.double, self.single, self.encode)
-        )
+        self._fast = tuple(torch.compile(part, dynamic=False) for part in (self.encode, self.double, self.single))
 
-    def forward(self, x: Tensor, t: Tensor, rows: Tensor, maps: list | None = None) -> Tensor:
-        """Velocity [b, 16, 16, 16] predicted for noisy latents at times `t` [b] in 0..1 (1 is noise).
+    def turn_of(self, corner: tuple[int, int], side: int) -> Turn:
+        """The rotations of the words and of a square window of cells whose first is at (row, column) `corner`."""
+        row, column = corner
+        lines = torch.arange(side)
+        cells = ((row + lines)[:, None] * self.side + column + lines).flatten()
+        chosen = torch.cat([torch.arange(self.tokens), self.tokens + cells])
+        return self.cos[chosen], self.sin[chosen]
+
+    def forward(
+        self, x: Tensor, t: Tensor, rows: Tensor, maps: list | None = None, corner: tuple[int, int] = (0, 0)
+    ) -> Tensor:
+        """Velocity [b, 16, side, side] predicted for noisy latents at times `t` [b] in 0..1 (1 is noise). `corner` says
+        where in the whole picture a smaller window lies.
 
         `maps` receives, for each block, the words' columns of the picture's rows: [b, cells, tokens], mean over heads.
         """
-        net, tokens = self.flux, self.tokens
+        net, tokens, turn = self.flux, self.tokens, self.turn_of(corner, x.shape[-1])
+        fast = self._fast if torch.is_grad_enabled() else None
+        encode, double, single = fast or (self.encode, self.double, self.single)
         img = net.img_in(x.flatten(2).transpose(1, 2))
-        txt = net.txt_in(self.encode(rows).to(img.dtype))
+        txt = net.txt_in(encode(rows).to(img.dtype))
         vec = silu(net.time_in.out_layer(silu(net.time_in.in_layer(time_features(t)))))[:, None]
         probabilities = []
         for block in net.double_blocks:
-            img, txt, weights = self.double(block, img, txt, vec)
+            img, txt, weights = double(block, img, txt, vec, turn)
             probabilities.append(weights)
         both = torch.cat([txt, img], 1)
         for block in net.single_blocks:
-            both, weights = self.single(block, both, vec)
+            both, weights = single(block, both, vec, turn)
             probabilities.append(weights)
         if maps is not None:
             maps += [weights[:, :, tokens:, :tokens].float().mean(1) for weights in probabilities]

@@ -40,15 +40,20 @@ log = logging.getLogger("tinyscenes")
 # and the fresh pages cost more than the sums. Keeping it, in large pages, makes a step two to three times as fast.
 MEMORY = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=8589934592:glibc.malloc.trim_threshold=34359738368"
 OUTPUT = ROOT / "output" / "tinyscenes"
-RECIPE = ("batch", "lr", "muon_lr", "warmup", "counts", "plain", "empty", "shift", "weight", "ema", "seed")
-FIELDS = ("step", "samples", "cpu_seconds", "lr", "loss")
+RECIPE = ("windows", "lr", "muon_lr", "warmup", "counts", "plain", "empty", "shift", "weight", "ema", "seed")
+FIELDS = ("step", "samples", "cpu_seconds", "lr", "loss_window", "loss_whole")
 SIGMAS = (0.97, 0.92, 0.8, 0.5)  # where the evaluation looks; 1 is noise
+PEAKS_AT = 0.8  # ... and where it looks at the attention
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=OUTPUT, help="checkpoint, log and evaluations")
-    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument(
+        "--windows", nargs="+", default=["8:64", "8:64", "16:32"], metavar="SIDE:BATCH",
+        help="the steps take these in turn: pictures of so many cells a side, so many a step. Below 16 a picture is a "
+        "window with one object, where a noun is learned at a fraction of the cost",
+    )  # fmt: skip
     parser.add_argument("--lr", type=float, default=1e-3, help="AdamW's rate: embeddings, biases, norms, first and last")
     parser.add_argument("--muon-lr", type=float, default=1e-2, help="Muon's rate: the matrices inside the blocks")
     parser.add_argument("--warmup", type=int, default=200, help="steps over which the learning rate rises")
@@ -71,12 +76,13 @@ def parse_arguments() -> argparse.Namespace:
 
 @dataclass
 class Batch:
-    """What one step learns from. `objects` lists every named object: its picture, its noun's place in the caption, the
+    """What one step learns from. `corner` is where in the whole picture the window lies (row, column); `objects` lists every named object: its picture, its noun's place in the caption, the
     cells that its emoji covers. Only the evaluation looks at it."""
 
-    latents: Tensor  # [batch, 16, 16, 16]
+    latents: Tensor  # [batch, 16, side, side]
     rows: Tensor  # [batch, tokens], rows of the vocabulary
     objects: list[tuple[int, int, tuple[int, int, int, int]]]
+    corner: tuple[int, int]
 
 
 class Texts:
@@ -102,13 +108,22 @@ class Texts:
         return torch.tensor([self._known[caption] for caption in captions])
 
 
+def window_of(step: int, args: argparse.Namespace) -> tuple[int, int]:
+    """The side in cells and the batch of a step."""
+    side, batch = args.windows[step % len(args.windows)].split(":")
+    return int(side), int(batch)
+
+
 def batch_of(step: int, args: argparse.Namespace, texts: Texts, code: components.Components) -> Batch:
     """The pictures and captions of one step."""
     rng = np.random.default_rng([args.seed, step])
+    side, count = window_of(step, args)
+    whole = side == components.GRID
+    corner = (0, 0) if whole else tuple(rng.integers(0, components.GRID - side + 1, 2).tolist())
     pictures, captions, scenes = [], [], []
-    for _ in range(args.batch):
-        things, caption = data.sample(rng, tuple(args.counts), args.plain)
-        pictures.append(data.render(things, data.ground(rng)))
+    for _ in range(count):
+        things, caption = data.sample(rng, tuple(args.counts) if whole else (1.0,), args.plain, side * data.CELL)
+        pictures.append(data.render(things, data.ground(rng), side * data.CELL))
         named = rng.random() >= args.empty
         captions.append(caption if named else "")
         scenes.append(things if named else [])
@@ -118,7 +133,7 @@ def batch_of(step: int, args: argparse.Namespace, texts: Texts, code: components
         for index, things in enumerate(scenes)
         for thing in things
     ]
-    return Batch(torch.from_numpy(code.encode(np.stack(pictures))), rows, objects)
+    return Batch(torch.from_numpy(code.encode(np.stack(pictures))), rows, objects, corner)
 
 
 def times_of(generator: torch.Generator, count: int, shift: float) -> Tensor:
@@ -142,34 +157,35 @@ def optimisers_of(net: TinyScenes, args: argparse.Namespace) -> list[torch.optim
 @torch.no_grad()
 def look(net: TinyScenes, args: argparse.Namespace, texts: Texts, code: components.Components, weight: Tensor) -> str:
     """The loss under the right caption and under another picture's, and where each block's nouns look."""
-    held = argparse.Namespace(seed=args.seed, batch=32, counts=(0.5, 0.5, 0.0), plain=args.plain, empty=0.0)
-    batches = [batch_of(1_000_000_000 + index, held, texts, code) for index in range(2)]
-    parts = []
-    for sigma in SIGMAS:
-        right, wrong = [], []
-        for index, batch in enumerate(batches):
-            generator = torch.Generator().manual_seed(index)
-            noise = torch.randn(batch.latents.shape, generator=generator)
-            noisy, t = (1 - sigma) * batch.latents + sigma * noise, torch.full((32,), sigma)
-            for rows, losses in ((batch.rows, right), (batch.rows.roll(1, 0), wrong)):
+    lines = []
+    for side in sorted({int(window.split(":")[0]) for window in args.windows}):
+        held = argparse.Namespace(
+            seed=args.seed, windows=[f"{side}:64"], counts=(0.5, 0.5, 0.0), plain=args.plain, empty=0.0
+        )
+        batch = batch_of(1_000_000_000, held, texts, code)
+        noise = torch.randn(batch.latents.shape, generator=torch.Generator().manual_seed(9))
+        parts, shown = [], ""
+        for sigma in SIGMAS:
+            noisy, t = (1 - sigma) * batch.latents + sigma * noise, torch.full((64,), sigma)
+            losses = []
+            for rows in (batch.rows, batch.rows.roll(1, 0)):
+                maps: list[Tensor] = []
                 with torch.autocast("cpu", torch.bfloat16):
-                    out = net(noisy, t, rows).float()
+                    out = net(noisy, t, rows, maps, batch.corner).float()
                 error = (out - (noise - batch.latents)).square().mean((0, 2, 3))
                 losses.append(float((error * weight).mean()))
-        parts.append(f"sigma {sigma}: {np.mean(right):.4f} right, {np.mean(wrong):.4f} wrong caption")
-    inside: dict[int, list[float]] = {}
-    for batch in batches:
-        maps: list[Tensor] = []
-        noise = torch.randn(batch.latents.shape, generator=torch.Generator().manual_seed(9))
-        with torch.autocast("cpu", torch.bfloat16):
-            net(0.2 * batch.latents + 0.8 * noise, torch.full((32,), 0.8), batch.rows, maps)
-        for block, found in enumerate(maps):
-            for index, token, (left, top, right_edge, bottom) in batch.objects:
-                row, column = divmod(int(found[index, :, token].argmax()), components.GRID)
-                x, y = column * data.CELL, row * data.CELL
-                inside.setdefault(block, []).append(left <= x < right_edge and top <= y < bottom)
-    peaks = " ".join(f"{np.mean(values):.2f}" for values in inside.values())
-    return "; ".join(parts) + f"; noun's peak inside, by block: {peaks}"
+                if rows is batch.rows and sigma == PEAKS_AT:
+                    shown = " ".join(f"{np.mean([_inside(m, o, side) for o in batch.objects]):.2f}" for m in maps)
+            parts.append(f"sigma {sigma} {losses[0]:.4f} (wrong caption {losses[1]:.4f})")
+        lines.append(f"side {side}: {', '.join(parts)}, noun's peak inside by block {shown}")
+    return "; ".join(lines)
+
+
+def _inside(maps: Tensor, item: tuple, side: int) -> bool:
+    """Whether an object's noun looks most at a cell of its box; maps [b, cells, tokens]."""
+    index, token, (left, top, right, bottom) = item
+    row, column = divmod(int(maps[index, :, token].argmax()), side)
+    return left <= column * data.CELL < right and top <= row * data.CELL < bottom
 
 
 def save(path: Path, **state) -> None:
@@ -221,7 +237,8 @@ def main() -> None:
             optimiser.load_state_dict(stored)
         averaged, first, seconds, phases = state["averaged"], state["step"], state["seconds"], state["phases"]
         code = components.Components(*(state[name].numpy() for name in ("mean", "basis", "scale")))
-        logged = [row for row in csv.reader(table.open()) if row[0].isdigit() and int(row[0]) <= first]
+        rows = csv.reader(table.open()) if table.is_file() else []
+        logged = [row for row in rows if row[0].isdigit() and int(row[0]) <= first]
         falling_from, samples = state["falling_from"], state["samples"]
     else:
         code = components.fit()
@@ -234,15 +251,16 @@ def main() -> None:
     weight = torch.from_numpy((code.scale / code.scale.mean()) ** args.weight)
     weight = weight / weight.mean()
 
-    def loss_of(noisy: Tensor, t: Tensor, rows: Tensor, wanted: Tensor) -> Tensor:
+    def loss_of(noisy: Tensor, t: Tensor, batch: Batch, wanted: Tensor) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16):
-            out = net(noisy, t, rows)
+            out = net(noisy, t, batch.rows, None, batch.corner)
         return ((out.float() - wanted).square().mean((0, 2, 3)) * weight).mean()
 
     if not args.eager:
         net.compile()
+    samples_before = samples
     rates = (args.lr, args.muon_lr)
-    recent: list[float] = []
+    recent: dict[bool, list[float]] = {False: [], True: []}  # by whether the picture was a whole one
     started_cpu, started = time.process_time() - seconds, time.monotonic()
     saved = looked = started
     step = first
@@ -268,10 +286,10 @@ def main() -> None:
                     group["lr"] = rate * share
             batch = batch_of(step, args, texts, code)
             generator = torch.Generator().manual_seed(args.seed * 1_000_003 + step)
-            t = times_of(generator, args.batch, args.shift)
+            t = times_of(generator, len(batch.rows), args.shift)
             noise = torch.randn(batch.latents.shape, generator=generator)
             level = t.view(-1, 1, 1, 1)
-            loss = loss_of((1 - level) * batch.latents + level * noise, t, batch.rows, noise - batch.latents)
+            loss = loss_of((1 - level) * batch.latents + level * noise, t, batch, noise - batch.latents)
             for optimiser in optimisers:
                 optimiser.zero_grad()
             loss.backward()
@@ -279,18 +297,19 @@ def main() -> None:
             for optimiser in optimisers:
                 optimiser.step()
             step += 1
-            samples += args.batch
+            samples += len(batch.rows)
             decay = min(args.ema, step / (step + 10))  # forget the random start quickly
             with torch.no_grad():
                 torch._foreach_lerp_(list(averaged.values()), list(net.parameters()), 1.0 - decay)
-            recent.append(loss.item())
+            recent[batch.latents.shape[-1] == components.GRID].append(loss.item())
             if step % 50 == 0:
-                mean, recent = sum(recent) / len(recent), []
+                means = [f"{np.mean(losses):.5f}" if losses else "" for losses in recent.values()]
+                recent = {False: [], True: []}
                 cpu = time.process_time() - started_cpu
-                writer.writerow((step, samples, f"{cpu:.0f}", f"{args.lr * share:.2e}", f"{mean:.5f}"))
+                writer.writerow((step, samples, f"{cpu:.0f}", f"{args.lr * share:.2e}", *means))
                 file.flush()
-                log.info("step %d, %d samples, loss %.4f, %.1f samples a CPU second", step, samples, mean,
-                         (step - first) * args.batch / (cpu - seconds))  # fmt: skip
+                log.info("step %d, %d samples, loss %s, %.1f samples a CPU second", step, samples, " ".join(means),
+                         (samples - samples_before) / (cpu - seconds))  # fmt: skip
             now = time.monotonic()
             if now - saved > args.save_every:
                 keep()

@@ -1,8 +1,9 @@
 """A VAE without training: principal components of 8 x 8 patches, inside the host's VAE object.
 
 Encoding projects each patch on 16 fixed directions, decoding sums them up again; nothing is learned and no cell looks
-at another, so a latent cell says exactly what its 8 x 8 pixels hold. None of the host's VAE classes can carry this (their
-convolutions see neighbours, or norms stand between them), so its object gets a module of ours with the same two methods.
+at another, so a latent cell says exactly what its 8 x 8 pixels hold. None of the host's VAE classes can carry this
+(their convolutions see neighbours, or norms stand between them), so its object gets a module of ours with the same two
+methods.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class PatchComponents(nn.Module):
 
 
 def component_vae(mean: Tensor, basis: Tensor, scale: Tensor) -> comfy.sd.VAE:
-    """The host's VAE around those components. It starts as a TAESD, whose sizes are the same, with its module changed."""
+    """The host's VAE around those components: a TAESD, whose sizes are the same, with its module changed."""
     channels = len(scale)
     taesd = comfy.taesd.taesd.TAESD(latent_channels=channels).state_dict()
     vae = comfy.sd.VAE(sd=taesd, dtype=torch.float32)

@@ -13,7 +13,7 @@ from . import data
 
 CHANNELS = 16
 FLOOR = 0.12  # no component is scaled up further than one with this share of the largest one's deviation
-GRID = data.SIZE // data.CELL
+GRID = data.SIZE // data.CELL  # cells per side of a whole picture
 
 
 @dataclass(frozen=True)

@@ -118,9 +118,7 @@ def stamps() -> dict[tuple[str, str, int], tuple[np.ndarray, np.ndarray]]:
     return made
 
 
-def render(
-    things: list[Thing], ground: tuple[float, float, float] = GROUNDS[0], side: int = SIZE
-) -> np.ndarray:
+def render(things: list[Thing], ground: tuple[float, float, float] = GROUNDS[0], side: int = SIZE) -> np.ndarray:
     """Draw objects on a plain ground (0..255). Returns [side, side, 3] float32 in 0..1."""
     picture = np.empty((side, side, 3), dtype=np.float32)
     picture[:] = np.asarray(ground, dtype=np.float32) / 255.0

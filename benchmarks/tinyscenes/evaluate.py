@@ -40,9 +40,7 @@ KINDS = ("one", "animal_animal", "animal_object", "object_object")
 def names_of(kind: str, rng: np.random.Generator) -> list[tuple[str, str]]:
     """The (noun, colour) pairs of a random prompt of a kind."""
     first, second = (str(colour) for colour in rng.permutation(list(data.COLOURS))[:2])
-    animals, objects = (
-        [str(noun) for noun in rng.permutation(nouns)[:2]] for nouns in (data.ANIMALS, data.OBJECTS)
-    )
+    animals, objects = ([str(noun) for noun in rng.permutation(nouns)[:2]] for nouns in (data.ANIMALS, data.OBJECTS))
     if kind == "one":
         return [(str(rng.choice(list(data.NOUNS))), first if rng.random() < 0.7 else data.OWN)]
     if kind == "animal_animal":

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, layer_norm, linear, silu
 
-
 Turn = tuple[Tensor, Tensor]  # cosines and sines [tokens, width / 2]
 
 
@@ -80,7 +79,9 @@ def _part(x: Tensor, layer: nn.Linear, first: int, last: int, heads: int = 0) ->
 
 
 def _heads(x: Tensor, layer: nn.Linear, norm: nn.Module, heads: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries, keys (both normalised, their channels unpaired; queries scaled) and values [b, heads, n, width] from x [b, n, inner]."""
+    """Queries, keys (both normalised, their channels unpaired; queries scaled) and values [b, heads, n, width] from x
+    [b, n, inner].
+    """
     inner = x.shape[-1]
     q, k, v = (
         _part(x, layer, i * inner, (i + 1) * inner, heads if i < 2 else 0).unflatten(-1, (heads, -1)).transpose(1, 2)

@@ -25,7 +25,7 @@ MARGIN = 1  # pixels left free around a sprite, so that its outline never touche
 
 
 def render(body: str, units: int, size: int) -> np.ndarray:
-    """One emoji, cropped to what it covers and fitted into a square: [size, size, 4] uint8, colours not premultiplied."""
+    """One emoji, cropped to what it covers and fitted into a square [size, size, 4], colours not premultiplied."""
     svg = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {units} {units}">{body}</svg>'
     inner = (size - 2 * MARGIN) * OVERSAMPLE
     box = _open(svg, 16 * units).getbbox()

@@ -41,6 +41,13 @@ log = logging.getLogger("tinyscenes")
 MEMORY = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=8589934592:glibc.malloc.trim_threshold=34359738368"
 OUTPUT = ROOT / "output" / "tinyscenes"
 RECIPE = ("windows", "lr", "muon_lr", "warmup", "counts", "plain", "empty", "shift", "weight", "ema", "seed")
+# From so many samples on: windows and batches that the steps take in turn; shares of whole pictures with 1, 2, 3
+# objects.
+STAGES = (
+    (0, ["8:32"], (1.0, 0.0, 0.0)),
+    (60_000, ["8:32", "16:32"], (0.5, 0.5, 0.0)),
+    (200_000, ["8:32", "16:32", "16:32"], (0.45, 0.45, 0.1)),
+)
 FIELDS = ("step", "samples", "cpu_seconds", "lr", "loss_window", "loss_whole")
 SIGMAS = (0.97, 0.92, 0.8, 0.5)  # where the evaluation looks; 1 is noise
 PEAKS_AT = 0.8  # ... and where it looks at the attention
@@ -50,17 +57,21 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=OUTPUT, help="checkpoint, log and evaluations")
     parser.add_argument(
-        "--windows", nargs="+", default=["8:64", "8:64", "16:32"], metavar="SIDE:BATCH",
+        "--windows", nargs="+", metavar="SIDE:BATCH",
         help="the steps take these in turn: pictures of so many cells a side, so many a step. Below 16 a picture is a "
-        "window with one object, where a noun is learned at a fraction of the cost",
+        "window with one object, where a noun is learned at a fraction of the cost (default: by STAGES)",
     )  # fmt: skip
-    parser.add_argument("--lr", type=float, default=1e-3, help="AdamW's rate: embeddings, biases, norms, first and last")
+    parser.add_argument(
+        "--lr", type=float, default=1e-3, help="AdamW's rate: embeddings, biases, norms, first and last"
+    )
     parser.add_argument("--muon-lr", type=float, default=1e-2, help="Muon's rate: the matrices inside the blocks")
     parser.add_argument("--warmup", type=int, default=200, help="steps over which the learning rate rises")
-    parser.add_argument("--counts", type=float, nargs=3, default=(0.7, 0.3, 0.0), help="shares of 1, 2, 3 objects")
+    parser.add_argument("--counts", type=float, nargs=3, help="shares of 1, 2, 3 objects (by STAGES)")
     parser.add_argument("--plain", type=float, default=0.35, help="share of objects without a colour word")
     parser.add_argument("--empty", type=float, default=0.1, help="share of captions left empty, for guidance")
-    parser.add_argument("--shift", type=float, default=5.0, help="pushes the times to the noisy end, where words decide")
+    parser.add_argument(
+        "--shift", type=float, default=5.0, help="pushes the times to the noisy end, where words decide"
+    )
     parser.add_argument("--weight", type=float, default=1.0, help="power of a component's scale that weighs its loss")
     parser.add_argument("--ema", type=float, default=0.999)
     parser.add_argument("--seed", type=int, default=0)
@@ -76,8 +87,11 @@ def parse_arguments() -> argparse.Namespace:
 
 @dataclass
 class Batch:
-    """What one step learns from. `corner` is where in the whole picture the window lies (row, column); `objects` lists every named object: its picture, its noun's place in the caption, the
-    cells that its emoji covers. Only the evaluation looks at it."""
+    """What one step learns from.
+
+    `corner` is where in the whole picture the window lies (row, column). `objects` lists every named object: its
+    picture, its noun's place in the caption, its box in pixels; only the evaluation looks at it.
+    """
 
     latents: Tensor  # [batch, 16, side, side]
     rows: Tensor  # [batch, tokens], rows of the vocabulary
@@ -106,6 +120,13 @@ class Texts:
             if caption not in self._known:
                 self._known[caption] = [self.row_of[token] for token in self.ids(caption)]
         return torch.tensor([self._known[caption] for caption in captions])
+
+
+def at_stage(args: argparse.Namespace, samples: int) -> argparse.Namespace:
+    """The arguments with the windows and counts of the stage that so many samples have reached, if none are given."""
+    _, windows, counts = [stage for stage in STAGES if stage[0] <= samples][-1]
+    given = {"windows": args.windows or windows, "counts": args.counts or counts}
+    return argparse.Namespace(**{**vars(args), **given})
 
 
 def window_of(step: int, args: argparse.Namespace) -> tuple[int, int]:
@@ -247,7 +268,8 @@ def main() -> None:
         args.steps = min(args.steps, falling_from + args.finish)
     else:
         falling_from = None
-    phases.append({"from_step": first, **{key: str(getattr(args, key)) for key in RECIPE}, "finish": str(args.finish)})
+    recipe = {key: str(getattr(args, key)) for key in RECIPE}
+    phases.append({"from_step": first, **recipe, "finish": str(args.finish)})
     weight = torch.from_numpy((code.scale / code.scale.mean()) ** args.weight)
     weight = weight / weight.mean()
 
@@ -267,10 +289,10 @@ def main() -> None:
 
     def keep() -> None:
         save(
-            checkpoint, model=net.state_dict(), averaged=averaged, step=step, samples=samples, phases=phases, falling_from=falling_from,
-            optimisers=[optimiser.state_dict() for optimiser in optimisers], seconds=time.process_time() - started_cpu,
-            vocabulary=texts.vocabulary, **{name: torch.from_numpy(getattr(code, name)) for name in
-                                            ("mean", "basis", "scale")},
+            checkpoint, model=net.state_dict(), averaged=averaged, vocabulary=texts.vocabulary, phases=phases,
+            step=step, samples=samples, seconds=time.process_time() - started_cpu, falling_from=falling_from,
+            optimisers=[optimiser.state_dict() for optimiser in optimisers],
+            **{name: torch.from_numpy(getattr(code, name)) for name in ("mean", "basis", "scale")},
         )  # fmt: skip
 
     with open(table, "w", newline="") as file:
@@ -284,7 +306,8 @@ def main() -> None:
             for optimiser, rate in zip(optimisers, rates):
                 for group in optimiser.param_groups:
                     group["lr"] = rate * share
-            batch = batch_of(step, args, texts, code)
+            stage = at_stage(args, samples)
+            batch = batch_of(step, stage, texts, code)
             generator = torch.Generator().manual_seed(args.seed * 1_000_003 + step)
             t = times_of(generator, len(batch.rows), args.shift)
             noise = torch.randn(batch.latents.shape, generator=generator)
@@ -316,9 +339,9 @@ def main() -> None:
                 saved = now
             if now - looked > args.look_every:
                 looked = now
-                note(net, averaged, notes, step, look, args, texts, code, weight)
+                note(net, averaged, notes, step, look, at_stage(args, samples), texts, code, weight)
     keep()
-    note(net, averaged, notes, step, look, args, texts, code, weight)
+    note(net, averaged, notes, step, look, at_stage(args, samples), texts, code, weight)
     log.info("stopped at step %d", step)
 
 

@@ -115,6 +115,4 @@ def test_half_an_animal_and_half_another_is_not_both():
 )
 def test_score_compares_with_what_was_wanted(found, presence, binding, extra, success):
     items = [Found(noun, colour, (0.0, 0.0, 48.0, 48.0), 0.1) for noun, colour in found]
-    assert detector.score(items, [("cat", "own"), ("bowl", "red")]) == detector.Score(
-        presence, binding, extra, success
-    )
+    assert detector.score(items, [("cat", "own"), ("bowl", "red")]) == detector.Score(presence, binding, extra, success)

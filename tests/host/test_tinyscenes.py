@@ -103,7 +103,7 @@ def test_the_network_and_the_words_fit(net, texts):
         assert texts.ids(word)[2] == texts.ids("")[1]
 
 
-def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(texts, code):
+def test_a_step_sees_the_same_data_however_often_it_is_asked(texts, code):
     for windows in (["8:4"], ["16:4"]):
         args = SimpleNamespace(seed=3, windows=windows, counts=(0.4, 0.4, 0.2), plain=0.3, empty=0.1)
         first, second, other = (train.batch_of(step, args, texts, code) for step in (17, 17, 18))
@@ -119,6 +119,35 @@ def test_a_window_is_computed_as_that_part_of_the_whole_picture_would_be_named(n
     for all_of_them, some in zip(whole, part):
         cells = all_of_them[words:].unflatten(0, (16, 16))[3:11, 5:13].flatten(0, 1)
         assert torch.equal(some[words:], cells) and torch.equal(some[:words], all_of_them[:words])
+
+
+def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(code, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "restart_with_memory_kept", lambda args: None)
+    monkeypatch.setattr(train, "look", lambda *args: "")
+    monkeypatch.setattr(train.components, "fit", lambda: code)
+    monkeypatch.setattr(train.signal, "signal", lambda *args: None)
+
+    def run(folder: str, *steps: int) -> dict:
+        for last in steps:
+            arguments = ["train.py", "--output", str(tmp_path / folder), "--windows", "8:2", "16:1", "--counts", "0.5",
+                         "0.5", "0", "--warmup", "2", "--eager", "--steps", str(last)]  # fmt: skip
+            monkeypatch.setattr(sys, "argv", arguments)
+            train.main()
+        return torch.load(tmp_path / folder / "last.pt", weights_only=True)
+
+    whole, parted = run("whole", 4), run("parted", 2, 4)
+    assert whole["step"] == parted["step"] == 4 and whole["samples"] == parted["samples"] == 6
+    for kind in ("model", "averaged"):
+        for name, value in whole[kind].items():
+            assert torch.allclose(value, parted[kind][name], atol=1e-6), (kind, name)
+
+
+def test_stages_follow_the_samples_unless_settings_are_given():
+    free, fixed = SimpleNamespace(windows=None, counts=None), SimpleNamespace(windows=["8:4"], counts=(1.0, 0.0, 0.0))
+    for first, windows, counts in train.STAGES:
+        assert (train.at_stage(free, first).windows, train.at_stage(free, first).counts) == (windows, counts)
+        assert train.at_stage(fixed, first).windows == ["8:4"]
+    assert train.at_stage(free, train.STAGES[1][0] - 1).windows == train.STAGES[0][1]
 
 
 def test_missing_weights_are_an_error_that_says_what_to_do(tmp_path):

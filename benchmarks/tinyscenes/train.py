@@ -45,7 +45,7 @@ RECIPE = ("windows", "lr", "muon_lr", "warmup", "counts", "plain", "empty", "shi
 # objects.
 STAGES = (
     (0, ["8:32"], (1.0, 0.0, 0.0)),
-    (60_000, ["8:32", "16:32"], (0.5, 0.5, 0.0)),
+    (40_000, ["8:32", "16:32"], (0.5, 0.5, 0.0)),
     (200_000, ["8:32", "16:32", "16:32"], (0.45, 0.45, 0.1)),
 )
 FIELDS = ("step", "samples", "cpu_seconds", "lr", "loss_window", "loss_whole")

@@ -29,7 +29,7 @@ from _pack import load_pack  # noqa: E402
 load_pack()
 import comfy.sample  # noqa: E402
 import comfy.samplers  # noqa: E402
-from prompt_fidelity.host import demo_scenes  # noqa: E402
+from prompt_fidelity.host.models import demo_scenes  # noqa: E402
 from tinyscenes import data, detector  # noqa: E402
 
 SIDE = data.SIZE // data.CELL  # the latent's and the maps' side

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from _pack import load_pack  # noqa: E402
 
 load_pack()
-from prompt_fidelity.host import demo_scenes  # noqa: E402
+from prompt_fidelity.host.models import demo_scenes  # noqa: E402
 from tinyscenes import data  # noqa: E402
 
 TABLE = "text.text_model.embeddings.token_embedding.weight"

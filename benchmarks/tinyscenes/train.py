@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from _pack import ROOT, load_pack  # noqa: E402
 
 load_pack()
-from prompt_fidelity.host.demo_scenes import CLIP_CONFIG, FLUX_CONFIG, TOKENS  # noqa: E402
+from prompt_fidelity.host.models.demo_scenes import CLIP_CONFIG, FLUX_CONFIG, TOKENS  # noqa: E402
 from tinyscenes import components, data  # noqa: E402
 from tinyscenes.model import TinyScenes  # noqa: E402
 

@@ -8,10 +8,10 @@ import comfy.sd1_clip
 import numpy as np
 import pytest
 import torch
-from prompt_fidelity.host import demo_scenes
-from prompt_fidelity.host.assemble import assemble_clip, assemble_model
 from prompt_fidelity.host.errors import HostError
-from prompt_fidelity.host.pca_vae import component_vae
+from prompt_fidelity.host.models import demo_scenes
+from prompt_fidelity.host.models.assemble import assemble_clip, assemble_model
+from prompt_fidelity.host.models.pca_vae import component_vae
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 

@@ -7,7 +7,6 @@ backpack"). benchmarks/tinyscenes/ trained it; assets/tinyscenes.json says how.
 
 from __future__ import annotations
 
-import json
 from functools import cache
 from pathlib import Path
 
@@ -16,17 +15,18 @@ import comfy.model_patcher
 import comfy.sd
 import comfy.sd1_clip
 import comfy.supported_models
-import comfy.utils
 import torch
 from torch import Tensor
 
 from .assemble import assemble_clip, assemble_model
-from .errors import HostError
+from .assets import ASSETS, read_card, read_weights
 from .pca_vae import component_vae
+from .threads import on_one_thread
 
-ASSETS = Path(__file__).resolve().parent.parent / "assets"
 WEIGHTS = ASSETS / "tinyscenes.safetensors"
 CARD = ASSETS / "tinyscenes.json"
+# What it is called where its files are not as they should be, and what makes them.
+_NAMES = ("the demo model of scenes", "benchmarks/tinyscenes/train.py")
 
 TOKENS = 16  # token positions, start and end included
 SHIFT = 5.0  # of the sampling schedule: the words decide at high noise
@@ -92,7 +92,7 @@ def is_demo_scenes(patcher) -> bool:
 @cache
 def scenes_card() -> dict:
     """The model's card (assets/tinyscenes.json): vocabulary, sampling settings, recipe, metrics."""
-    return json.loads(CARD.read_text())
+    return read_card(CARD, *_NAMES)
 
 
 def _text_weights(stored: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -112,14 +112,12 @@ def _text_weights(stored: dict[str, Tensor]) -> dict[str, Tensor]:
     return weights
 
 
+@on_one_thread
 def load_demo_scenes(weights: Path = WEIGHTS) -> tuple[comfy.model_patcher.ModelPatcher, comfy.sd.CLIP, comfy.sd.VAE]:
-    """TinyScenes' diffusion model, text encoder and VAE. Raises HostError if the weights file is missing."""
-    if not weights.is_file():
-        raise HostError(
-            f"The demo model's weights are missing: {weights}. Install the pack again, or train them with "
-            f"benchmarks/tinyscenes/train.py."
-        )
-    stored = comfy.utils.load_torch_file(str(weights), safe_load=True)
+    """TinyScenes' diffusion model, text encoder and VAE. Raises HostError for a weights file that is missing or
+    damaged.
+    """
+    stored = read_weights(weights, *_NAMES, needs=(TOKEN_ROWS, TOKEN_IDS))
     flux = {name.removeprefix(FLUX_PREFIX): value for name, value in stored.items() if name.startswith(FLUX_PREFIX)}
     patcher = assemble_model(TinyScenes({"image_model": "flux", **FLUX_CONFIG}), flux)
     clip = assemble_clip(

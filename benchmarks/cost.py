@@ -19,6 +19,7 @@ from _pack import load_pack
 load_pack()
 
 import comfy.sample  # noqa: E402
+import guided  # noqa: E402
 import kept  # noqa: E402
 import regulation  # noqa: E402
 import torch  # noqa: E402
@@ -37,7 +38,7 @@ from prompt_fidelity.host.sampling.memory import kept_bytes as estimated_bytes  
 from prompt_fidelity.host.text import encode_with_targets  # noqa: E402
 
 PROMPTS = ("a red ball and a blue ring", "a green bar and a yellow pole", "a blue ball and a red bar and a green ring")
-PARTS = ("layer", "image", "update", "pictures", "kept", "streamed")
+PARTS = ("layer", "image", "update", "guided", "pictures", "kept", "streamed")
 
 
 # Two objects of "a black car and a white clock", as the CLIP tokenizer places them.
@@ -159,7 +160,7 @@ def plain_step(model, conditioning, x) -> float:
 def latent_and_prompt(size: int) -> tuple[torch.Tensor, list]:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(1, 4, size // 8, size // 8, generator=generator)
-    return x, [[torch.randn(1, 77, 768, generator=generator), {KEY: TARGETS}]]
+    return x, [[torch.randn(1, 77, 768, generator=generator), {KEY: TARGETS.handle}]]
 
 
 def update_costs(model, conditioning, x, repeats: int) -> dict:
@@ -300,7 +301,7 @@ def main() -> None:
     )
     parser.add_argument("--size", type=int, default=512, help="picture side for the SD1.5 update, in pixels")
     parser.add_argument("--repeats", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=4, help="of a regulated picture, half of them edited")
+    parser.add_argument("--steps", type=int, default=4, help="of a whole picture")
     options = parser.parse_args()
     parts = options.parts or PARTS
     result: dict = {}
@@ -315,7 +316,7 @@ def main() -> None:
         print(f"({result['regulation_ms']:.2f} of {result['regulation_published_ms']:.0f} ms; ", end="")
         print(f"median of the rounds {result['regulation_speedup_median']:.0f} x), ", end="")
         print(f"largest difference of the edited scores {result['regulation_difference']:.1e}")
-    if "image" in parts or "update" in parts:
+    if {"image", "update", "guided"} & set(parts):
         model, (x, conditioning) = sd15(), latent_and_prompt(options.size)
     if "image" in parts:
         print(
@@ -343,6 +344,16 @@ def main() -> None:
             f"  one update takes {result['update_per_plain_step']:.2f} x a plain step with guidance (published way "
             f"{result['published_per_plain_step']:.2f})"
         )
+    if "guided" in parts:
+        print(f"A picture of {options.size} x {options.size} with losses that act in the prediction:", flush=True)
+        costs = guided.guided_costs(model, conditioning, x, TARGETS, options.repeats, options.steps, SavedBytes)
+        result |= costs
+        if "update_bytes" in result:
+            ratios = {name: count / result["update_bytes"] for name, count in costs["guided_bytes"].items()}
+            result["guided_bytes_ratio"] = ratios
+        for name, ratio in costs["guided_image_ratio"].items():
+            kept, more = costs["guided_bytes"][name] / 1e9, costs["guided_calls"][name]
+            print(f"  {name:20s} {ratio:.2f} x plain, {more} further rows, {kept:.2f} GB kept for backward")
     if "pictures" in parts:
         print("Whole pictures with the demo model:", flush=True)
         result |= picture_costs(max(options.repeats, 2))

@@ -35,7 +35,7 @@ def run(size: int, repeats: int) -> dict[str, float]:
         return [torch.randn(1, 77, 768, generator=generator) for _ in texts]
 
     targets = TARGETS.__class__(**{**TARGETS.__dict__, "encode": encode})
-    conditioning = [[torch.randn(1, 77, 768, generator=generator), {KEY: targets}]]
+    conditioning = [[torch.randn(1, 77, 768, generator=generator), {KEY: targets.handle}]]
     negative = [[torch.randn(1, 77, 768, generator=generator), {}]]
     layout = solve(targets, size, size)
     with torch.inference_mode():

@@ -34,11 +34,12 @@ from comfy.ldm.modules.attention import BasicTransformerBlock, SpatialTransforme
 from cost import TARGETS  # noqa: E402
 from prompt_fidelity.core.control.scores import ScoreEditor  # noqa: E402
 from prompt_fidelity.core.maps.resolution import LAYERS, chosen_layers  # noqa: E402
+from prompt_fidelity.core.maps.view import Place  # noqa: E402
 from prompt_fidelity.core.methods import AttentionRegulation  # noqa: E402
 from prompt_fidelity.host.models.assemble import assemble_model  # noqa: E402
 from prompt_fidelity.host.models.random_models import random_weights  # noqa: E402
 from prompt_fidelity.host.networks.edits import EditChain, LayerEdit  # noqa: E402
-from prompt_fidelity.host.networks.rows import KEY  # noqa: E402
+from prompt_fidelity.host.networks.rows import KEY, Part  # noqa: E402
 from prompt_fidelity.host.networks.unet import Site, cross_attention_sites  # noqa: E402
 from prompt_fidelity.host.sampling.install import attach  # noqa: E402
 
@@ -94,10 +95,13 @@ def block_costs(repeats: int) -> tuple[float, float]:
     q, k, v = randn(2, SIDE * SIDE, WIDTH), randn(2, 77, WIDTH, seed=1), randn(2, 77, WIDTH, seed=2)
 
     class ConditionalRow:
-        tokens = {"positive": TARGETS.length}
+        in_areas = ()
 
-        def chunks(self, options: dict) -> list[int]:
-            return [1]
+        def parts(self, options: dict, count: int, keys: torch.Tensor) -> list[Part]:
+            return [Part(slice(1, 2), "positive", Place.whole(1, SIDE, SIDE), TARGETS.length)]
+
+        def makes_map(self, options: dict, pixels: int) -> bool:
+            return True
 
     site, editor, chain = Site("input", 7, 0), ScoreEditor(regulation("first"), TARGETS), EditChain()
     chain.edits.append(LayerEdit(editor, ConditionalRow(), frozenset({site})))
@@ -141,7 +145,7 @@ def effects() -> dict[str, dict[str, float]]:
     levels = list(cross_attention_sites(model.model.diffusion_model).values())
     assert levels.count(4) == BLOCKS * DEPTH, "this is not SDXL's wiring"
     x = randn(1, 4, 64, 64)
-    conditioning = [[randn(1, 77, CONTEXT, seed=1), {"pooled_output": randn(1, 1280, seed=2), KEY: TARGETS}]]
+    conditioning = [[randn(1, 77, CONTEXT, seed=1), {"pooled_output": randn(1, 1280, seed=2), KEY: TARGETS.handle}]]
     outputs = BlockOutputs(model.model.diffusion_model)
 
     def first_call(which) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:

@@ -9,6 +9,8 @@ import torch
 from PIL import Image, ImageFont
 from torch import Tensor
 
+from .keeping import by_size
+
 PAPER = (255, 255, 255)
 INK = (40, 40, 46)
 FAINT = (226, 226, 230)
@@ -24,10 +26,14 @@ LINE_COLOURS = (
 )
 
 
-@cache
 def font(size: float) -> ImageFont.FreeTypeFont:
     """Pillow's own font, so that nothing depends on the fonts of the machine."""
-    return ImageFont.load_default(max(int(size), 6))
+    return _font(max(int(size), 6))
+
+
+@by_size
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.load_default(size)
 
 
 def line_height(face: ImageFont.FreeTypeFont) -> int:

@@ -20,6 +20,7 @@ from comfy.ldm.modules.attention import attention_pytorch
 from torch import Tensor
 
 from ..core.control.outputs import OutputMixer
+from ..core.copies import CopiesToItself
 from ..core.layout import Box, Layout
 from ..core.methods.base import Method
 from ..core.methods.space_time import SpaceTime
@@ -29,6 +30,7 @@ from ..core.search.learned_weights import Epoch, Learning
 from ..core.search.pixels import crop
 from ..core.search.similarity import cosines, object_prompt, prompt_loss
 from .errors import HostError
+from .networks.calls import Calls
 from .networks.mixes import LayerMixes
 from .networks.rows import Rows, controlled
 from .networks.skips import part_from_skips
@@ -141,7 +143,7 @@ def _memory(patcher, shape) -> Memory:
     return Memory("auto", patcher, (_ROWS * shape[0], *shape[1:]), None)
 
 
-class _Search:
+class _Search(CopiesToItself):
     """One optimisation: made by the node, run inside the host's sampling, where it is the sampler."""
 
     def __init__(
@@ -166,6 +168,7 @@ class _Search:
         self.texts = torch.zeros(0)
         self.local: tuple[Tensor, ...] = ()
         self.learning = Learning()
+        self.calls = Calls()
         self._guider = None
         self._passes = 0
 
@@ -181,9 +184,10 @@ class _Search:
         # A copy of the method whose table is, at every pass, the weights that are being tried.
         self.trial = SpaceTime(self.method.settings)
         self.mixer = OutputMixer(self.trial, self.targets, self.layout)
+        self.calls.install(guider.model_options)
         mixes = LayerMixes(
             self.mixer,
-            Rows(guider, self.targets),
+            Rows(guider, self.targets, self.calls),
             self.local,
             guider.model_patcher.model.diffusion_model,
             learning=True,
@@ -249,6 +253,7 @@ class _Search:
             stop_if_interrupted()
             self.trial.table = weights
             self.mixer.begin(t, progress[t], float(sigmas[t]))
+            self.calls.begin(x)
             denoised = model(x, sigmas[t].expand(x.shape[0]), **extra)
             return x + (x - denoised) / sigmas[t] * (sigmas[t + 1] - sigmas[t])
 

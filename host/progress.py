@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import comfy.model_management
 import comfy.utils
+from comfy_execution.utils import get_executing_context
 from PIL import Image
 from torch import Tensor
 
@@ -33,6 +34,12 @@ def progress_bar() -> Callable[[int, int, Tensor | None], None]:
         bar.update_absolute(done, total, shown)
 
     return told
+
+
+def queue_entry() -> str | None:
+    """The id of the queue entry that is running; None where a script calls the host's classes itself."""
+    context = get_executing_context()
+    return context.prompt_id if context is not None else None
 
 
 def stop_if_interrupted() -> None:

@@ -20,7 +20,7 @@ from .networks.unet import split_heads
 
 
 def encode_with_targets(clip, text: str, words: str = "") -> tuple[list, Targets]:
-    """The host's CONDITIONING for `text`, carrying its Targets, and the Targets themselves.
+    """The host's CONDITIONING for `text`, marked as that of its Targets, and the Targets themselves.
 
     `words` (comma or line separated) names the objects; without it they are read from the prompt. Raises
     core.prompt.WordNotFound for a word that is not in the prompt, and HostError without a usable CLIP.
@@ -31,7 +31,7 @@ def encode_with_targets(clip, text: str, words: str = "") -> tuple[list, Targets
             "it."
         )
     parsed = prompts.parse_weights(text)
-    scene = prompts.find_words(parsed.text, words) if words.strip() else prompts.extract(parsed.text)
+    scene = prompts.find_words(parsed.text, words) if words.strip() else prompts.extract(parsed)
     tokens = clip.tokenize(text, return_word_ids=True)
     # The CLIP tokenizers of one model (SDXL has two) split alike and differ in padding only.
     name = "l" if "l" in tokens else next(iter(tokens))
@@ -46,7 +46,7 @@ def encode_with_targets(clip, text: str, words: str = "") -> tuple[list, Targets
         pads_with_end=pads_with_end,
         encode=partial(_encode, clip),
     )
-    return node_helpers.conditioning_set_values(conditioning, {KEY: targets}), targets
+    return node_helpers.conditioning_set_values(conditioning, {KEY: targets.handle}), targets
 
 
 def _encode(clip, texts: list[str]) -> list[torch.Tensor]:

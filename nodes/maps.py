@@ -4,7 +4,7 @@ from comfy_api.latest import io, ui
 
 from ..core.show import render
 from ..core.show.report import report
-from ..host.progress import show_on_node
+from ..host.progress import queue_entry, show_on_node
 from .types import CATEGORY, Record, Targets, node_id_of
 
 
@@ -48,12 +48,13 @@ class FidelityViewMaps(io.ComfyNode):
 
     @classmethod
     def execute(cls, record, targets, image, attributes: bool) -> io.NodeOutput:
-        names, maps = record.maps.shown(targets, attributes)
+        run, sure = record.run_of(image, queue_entry())
+        names, maps = run.maps.shown(targets, attributes)
         overlays = render.overlays(image, maps, names)
         masks = render.masks(maps, tuple(image.shape[1:3]))
-        text = report(record)
+        text = report(record, run, sure)
         show_on_node(text, node_id_of(cls))
-        return io.NodeOutput(overlays, masks, render.loss_plot(record), text, ui=ui.PreviewImage(overlays, cls=cls))
+        return io.NodeOutput(overlays, masks, render.loss_plot(run), text, ui=ui.PreviewImage(overlays, cls=cls))
 
 
 NODES = [FidelityViewMaps]

@@ -19,4 +19,9 @@ load_pack()
 # The helpers of the tests in tests/host; behind everything else, so that they hide nothing of the host's.
 sys.path.append(str(ROOT / "tests" / "host"))
 
+import torch  # noqa: E402
 from live_server import server  # noqa: E402, F401  (a fixture: one server for the whole session)
+
+# The tensors of the tests are so small that threads only wait for each other: one is twenty times as fast on a busy
+# machine. The small models decide that for themselves (host/models/threads.py), in other programs too.
+torch.set_num_threads(1)

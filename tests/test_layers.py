@@ -15,7 +15,7 @@ LAYERS = ("core", "host", "nodes")
 FLOORS = {
     "core": [
         ("show",), ("control",), ("search",), ("methods",), ("layout",), ("maps",), ("prompt",),
-        ("drawing", "settings"), ("errors",),
+        ("drawing", "settings", "copies"), ("errors", "keeping"),
     ],
     "host": [
         ("layout",), ("optimise",), ("sampling",), ("text",), ("networks",), ("models", "scoring"),

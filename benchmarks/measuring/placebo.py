@@ -15,6 +15,7 @@ import comfy.patcher_extension
 import torch
 from prompt_fidelity.core.control.parts import StepLog
 from prompt_fidelity.core.layout import Layout
+from prompt_fidelity.core.maps.view import View
 from prompt_fidelity.core.methods.base import EditSite, OutputMix, ScoreEdit
 from prompt_fidelity.core.prompt.targets import Targets
 from prompt_fidelity.host.sampling.steps import StepClock, with_solver_model
@@ -112,8 +113,8 @@ class RandomMix(OutputMix):
     def local_prompt(self, phrase: str) -> str:
         return self.method.local_prompt(phrase)
 
-    def regions(self, layout: Layout, h: int, w: int) -> Tensor:
-        return self.method.regions(layout, h, w)
+    def regions(self, layout: Layout, h: int, w: int, view: View | None = None) -> Tensor:
+        return self.method.regions(layout, h, w, view)
 
     def weights(self, progress: float, layout: Layout) -> Tensor:
         return self.method.weights(progress, layout)

@@ -9,6 +9,7 @@ only those that captions use are stored, with their ids. `metrics` in the JSON a
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import shutil
 import sys
@@ -21,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from _pack import ROOT, load_pack  # noqa: E402
 
 load_pack()
+from prompt_fidelity.host.models.assets import DIGEST  # noqa: E402
 from prompt_fidelity.host.models.demo_model import CLIP_CONFIG, TOKEN_IDS, TOKEN_ROWS, UNET_CONFIG  # noqa: E402
 from tinyshapes import data  # noqa: E402
 
@@ -59,13 +61,15 @@ def main() -> None:
 
     state = torch.load(args.checkpoint, map_location="cpu", weights_only=True)
     args.assets.mkdir(exist_ok=True)
-    save_file(stored_names(state["averaged"], state["vocabulary"]), args.assets / "tinyshapes.safetensors")
-    (args.assets / "tinyshapes.safetensors").chmod(0o644)  # save_file makes it readable by its owner only
+    weights = args.assets / "tinyshapes.safetensors"
+    save_file(stored_names(state["averaged"], state["vocabulary"]), weights)
+    weights.chmod(0o644)  # save_file makes it readable by its owner only
     shutil.copyfile(args.checkpoint.parent / "log.csv", args.assets / "tinyshapes.log.csv")
     phases = state["phases"]
     card = {
         "what": "TinyShapes: a text-to-image latent diffusion model of coloured shapes, trained from scratch by "
                 "benchmarks/tinyshapes/train.py",
+        DIGEST: hashlib.sha256(weights.read_bytes()).hexdigest(),
         "seed": int(phases[0]["seed"]),
         "trained_steps": state["step"],
         "trained_samples": state["step"] * int(phases[0]["batch"]),

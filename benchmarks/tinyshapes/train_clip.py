@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 import json
 import logging
 import math
@@ -30,8 +31,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from _pack import ROOT, load_pack  # noqa: E402
 
 load_pack()
-import comfy.utils  # noqa: E402
 from prompt_fidelity.host.models import demo_clip, demo_model  # noqa: E402
+from prompt_fidelity.host.models.assets import DIGEST  # noqa: E402
 from tinyshapes import data, graded  # noqa: E402
 from tinyshapes.clip import TinyClip  # noqa: E402
 from tinyshapes.train import host_tokenizer, save, vocabulary  # noqa: E402
@@ -116,7 +117,7 @@ def new_model(seed: int) -> tuple[TinyClip, Texts]:
     words = sorted({*vocabulary(tokenizer), *photo})
     net = TinyClip(demo_model.CLIP_CONFIG, demo_clip.VISION_CONFIG, words)
     net.initialise(seed)
-    stored = comfy.utils.load_torch_file(str(demo_model.WEIGHTS), safe_load=True)
+    stored = demo_model.stored_weights()
     known = {token: row for row, token in enumerate(stored[demo_model.TOKEN_IDS].tolist())}
     weights = net.text.state_dict()
     for name, value in stored.items():
@@ -182,6 +183,7 @@ def export(net: TinyClip, words: list[int], card: dict) -> None:
     stored = {name: value.detach().to(torch.float16).contiguous() for name, value in weights.items()}
     save_file({**stored, demo_clip.TOKEN_IDS: torch.tensor(words, dtype=torch.int32)}, demo_clip.WEIGHTS)
     demo_clip.WEIGHTS.chmod(0o644)  # save_file makes it readable by its owner only
+    card |= {DIGEST: hashlib.sha256(demo_clip.WEIGHTS.read_bytes()).hexdigest()}
     demo_clip.WEIGHTS.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
 
 

@@ -25,8 +25,8 @@ class LatentOptimiser:
 
     `strength` scales the step size; `start` and `end` narrow the method's own window. `on_progress(StepLog)` is called
     after every update, and may raise to interrupt. `log` receives one finished StepLog per step (the caller's list, or
-    a new one); `warnings` holds what the artist should know before the run. Raises MethodError if the targets lack
-    what the method needs.
+    a new one); what it holds already is of the run that this one continues, whose refinements are done. `warnings`
+    holds what the artist should know before the run. Raises MethodError if the targets lack what the method needs.
 
     A combination is moved by all its parts at once: an update is Σ weight · step size · gradient over those whose
     window holds the step, from one backward pass. A refinement is each part's own affair: only the parts whose point
@@ -49,6 +49,12 @@ class LatentOptimiser:
         self.log: list[StepLog] = [] if log is None else log
         self.warnings: list[str] = list(method.check(targets)) if strength > 0 else []
         self._parts = RunningParts(method, targets, LATENT, strength, start, end)
+        for part in self._parts.all:
+            part.refined = self._done(part.place)
+
+    def _done(self, place: int) -> int | None:
+        """The last refinement point of a part of the method that fired in the run as the log has it."""
+        return next((entry.refinements[place] for entry in reversed(self.log) if place in entry.refinements), None)
 
     def wants(self, progress: float) -> bool:
         """Whether the step at `progress` gets an update; if not, no network call need be made for it."""
@@ -119,7 +125,8 @@ class LatentOptimiser:
     def _finish(self, entry: StepLog, turns: list[_Turn]) -> None:
         if entry.evaluations:
             for turn in turns:
-                turn.part.refined = turn.part.refined if turn.point is None else turn.point
+                if turn.point is not None:
+                    turn.part.refined = entry.refinements[turn.part.place] = turn.point
         for reason in entry.skipped:
             log.warning("%s at %.0f %% of the run: %s", self.method.title, entry.progress * 100, reason)
         self.log.append(entry)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..layout.boxes import Layout
+from ..maps.view import View
 from ..methods.base import OutputMix
 from ..prompt.targets import Targets
 from .inside import InsideLog, InsideStep
 
 NO_LAYER = "no attention layer was seen (another node may have skipped the network), so nothing was mixed"
+_MOST_REGIONS = 256
 
 
 @dataclass
@@ -49,7 +52,7 @@ class OutputMixer(InsideStep[MixLog]):
         super().__init__(method, applies, start, end, log)
         self.layout = layout
         self.strength = strength
-        self._regions: dict[tuple[int, int, torch.device], tuple[Tensor, Tensor]] = {}
+        self._regions: dict[tuple[int, int, torch.device, View | None], tuple[Tensor, Tensor]] = {}
         self._weights: Tensor | None = None
         self._seen: set = set()
 
@@ -64,26 +67,41 @@ class OutputMixer(InsideStep[MixLog]):
         if not entry.layers:
             entry.skipped = (NO_LAYER,)
 
-    def covered(self, h: int, w: int, device: torch.device) -> Tensor:
-        """Indices of the pixels of a map of h × w that belong to any object; all others stay as they are."""
-        return self._on(h, w, device)[1]
+    def covered(self, h: int, w: int, device: torch.device, view: View | None = None) -> Tensor:
+        """Indices of the pixels of a map of h × w that belong to any object; all others stay as they are.
+
+        `view` is the part of the picture that the map shows, None for all of it.
+        """
+        return self._on(h, w, device, view)[1]
+
+    def saw(self, layer: Hashable) -> None:
+        """A layer was there to be mixed, in whatever it shows."""
+        self._seen.add(layer)
 
     def mix(
-        self, global_out: Tensor, local_outs: Tensor, layer, size: tuple[int, int], unconditional: Tensor | None = None
+        self,
+        global_out: Tensor,
+        local_outs: Tensor,
+        layer: Hashable,
+        size: tuple[int, int],
+        unconditional: Tensor | None = None,
+        view: View | None = None,
     ) -> Tensor:
         """The mixed output of the covered pixels [B, covered, C], from those pixels of `global_out`, `local_outs` [O,
         B, covered, C].
         """
-        self._seen.add(layer)
+        self.saw(layer)
         self._entry.unconditional &= unconditional is not None or not self.method.wants_unconditional
-        regions, covered = self._on(*size, global_out.device)
+        regions, covered = self._on(*size, global_out.device, view)
         weights = self._weights.to(global_out.device)
         return self.method.mix(global_out, local_outs, regions[:, covered], weights, unconditional)
 
-    def _on(self, h: int, w: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        """(regions [O, pixels], covered pixels), computed once per map size."""
-        key = (h, w, device)
+    def _on(self, h: int, w: int, device: torch.device, view: View | None) -> tuple[Tensor, Tensor]:
+        """(regions [O, pixels], covered pixels), computed once per map size and view; of moving views the last few."""
+        key = (h, w, device, view)
         if key not in self._regions:
-            regions = self.method.regions(self.layout, h, w).flatten(1)
+            if len(self._regions) >= _MOST_REGIONS:
+                del self._regions[next(iter(self._regions))]
+            regions = self.method.regions(self.layout, h, w, view).flatten(1)
             self._regions[key] = (regions.to(device), regions.any(dim=0).nonzero()[:, 0].to(device))
         return self._regions[key]

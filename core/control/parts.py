@@ -24,6 +24,7 @@ class RunningPart:
     method: LatentLoss
     weight: float
     schedule: Schedule
+    place: int  # among the method's parts
     refined: int | None = None
 
 
@@ -38,8 +39,8 @@ class RunningParts:
     ) -> None:
         self.targets = targets
         self.all = [
-            RunningPart(part.method, part.weight * strength, part.method.schedule.narrowed(start, end))
-            for part in method.parts
+            RunningPart(part.method, part.weight * strength, part.method.schedule.narrowed(start, end), place)
+            for place, part in enumerate(method.parts)
             if isinstance(part.method, LatentLoss)
             and part.method.settings.acts_on == acts_on
             and part.weight * strength > 0
@@ -70,7 +71,8 @@ class StepLog:
     counts each image's updates, of size `step_size` in the papers' units; `moved` [B] is the change of the latent
     relative to its own size. `evaluations` counts the network calls that the updates cost, none where the step's own
     pass gave the gradient.
-    `refinement` is the point that fired, if one did, and `skipped` why an update was left out.
+    `refinement` is the point that fired, if one did, `refinements` those of each part of the method (its place: the
+    point), and `skipped` why an update was left out.
     """
 
     index: int
@@ -78,6 +80,7 @@ class StepLog:
     sigma: float | None = None
     step_size: float = 0.0
     refinement: int | None = None
+    refinements: dict[int, int] = field(default_factory=dict)
     names: tuple[str, ...] = ()
     first: Tensor | None = None
     last: Tensor | None = None

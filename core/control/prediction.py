@@ -21,8 +21,8 @@ from .parts import NO_MAP, RunningParts, StepLog, relative_size
 class PredictionGuide(InsideStep[StepLog]):
     """Corrects the predictions of one sampling run: at which steps, which loss to descend on, and the log.
 
-    `strength` scales the step size; `start`, `end` and `log` as in InsideStep. A step's log is that of its first
-    network call; solvers that call again get a correction each time.
+    `strength` scales the step size; `start`, `end` and `log` as in InsideStep. Solvers that
+    call the network several times a step get a correction each time.
     """
 
     def __init__(
@@ -68,8 +68,7 @@ class PredictionGuide(InsideStep[StepLog]):
         seen = [part.method.loss(maps if part in active else maps.detach(), self.targets) for part in self._parts.all]
         together = self._parts.together(seen)
         self._usable = together.per_image.detach().isfinite()
-        if not self._entry.totals:
-            self._entry.observe(together)
+        self._entry.observe(together)
         self._entry.skip_images(~self._usable)
         return sum(
             part.schedule.size_at(self._progress)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ..errors import MethodError
 from ..prompt.targets import Relation
+
+# What can be arranged in a moment; the time grows with the square of their number and more.
+MOST_OBJECTS = 60
 
 # Predicates whose subject (or object) lies within the other's box.
 _SUBJECT_WITHIN = frozenset({"in", "inside", "within"})
@@ -40,6 +44,7 @@ class Constraints:
     level: list[tuple[int, int, int]] = field(default_factory=list)  # (i, j, axis): centres alike on that axis
     near: list[tuple[int, int]] = field(default_factory=list)
     given_up: list[Relation] = field(default_factory=list)
+    after: dict[tuple[int, int], set[int]] = field(default_factory=dict)  # (axis, first): what comes right after it
 
     @property
     def ordered(self) -> set[frozenset[int]]:
@@ -48,10 +53,16 @@ class Constraints:
 
 
 def read(relations: tuple[Relation, ...], count: int) -> Constraints:
-    """The constraints of `relations` among `count` objects. One that contradicts those before it is given up.
+    """The constraints of `relations` among `count` objects. One that contradicts those before it is given up. Raises
+    `MethodError` for more objects than can be arranged.
 
     Relations of direction go first, so that a vague one ("in") never displaces a definite one.
     """
+    if count > MOST_OBJECTS:
+        raise MethodError(
+            f"{count} objects are too many for a layout: at most {MOST_OBJECTS} can be placed. Name those that matter "
+            "in the list of words of Extract Targets."
+        )
     constraints = Constraints()
     directed = [r for r in relations if r.axis is not None]
     for relation in directed:
@@ -75,10 +86,12 @@ def _vague(constraints: Constraints, relation: Relation, relations: tuple[Relati
     constraints.near.append((subject, other))
     if frozenset((subject, other)) in constraints.ordered:
         return
-    if predicate in _SUBJECT_WITHIN:
-        constraints.within.append((subject, other))
-    elif predicate in _OBJECT_WITHIN:
-        constraints.within.append((other, subject))
+    if predicate in _SUBJECT_WITHIN or predicate in _OBJECT_WITHIN:
+        inner, outer = (subject, other) if predicate in _SUBJECT_WITHIN else (other, subject)
+        if _lies_in(constraints, outer, inner):
+            constraints.given_up.append(relation)
+        else:
+            constraints.within.append((inner, outer))
     elif predicate in _DEPTH:
         ends = (other, subject) if _DEPTH[predicate] == (1, 0) else (subject, other)
         _order(constraints, Apart(*ends, 1, share=_DEPTH_APART))
@@ -93,15 +106,28 @@ def _vague(constraints: Constraints, relation: Relation, relations: tuple[Relati
         constraints.level.append((subject, other, 1))
 
 
+def _lies_in(constraints: Constraints, inner: int, outer: int) -> bool:
+    """Whether a thing already lies in another, directly or within what lies in it."""
+    around = {inner}
+    for _ in constraints.within:
+        wider = around | {o for i, o in constraints.within if i in around}
+        if wider == around:
+            break
+        around = wider
+    return outer in around
+
+
 def _order(constraints: Constraints, new: Apart) -> bool:
     """Adds an order unless it closes a circle ("a left of b, b left of a"); whether it did."""
-    seen, reached = set(), {new.second}
-    while reached:
-        here = reached.pop()
+    seen, waiting = {new.second}, [new.second]
+    while waiting:
+        here = waiting.pop()
         if here == new.first:
             return False
-        seen.add(here)
-        reached |= {c.second for c in constraints.apart if c.axis == new.axis and c.first == here} - seen
+        coming = constraints.after.get((new.axis, here), set()) - seen
+        seen |= coming
+        waiting += coming
+    constraints.after.setdefault((new.axis, new.first), set()).add(new.second)
     if new not in constraints.apart:
         constraints.apart.append(new)
     return True

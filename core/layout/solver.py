@@ -15,7 +15,9 @@ from itertools import combinations
 
 import numpy as np
 from scipy.optimize import linprog
+from scipy.sparse import csr_array
 
+from ..errors import MethodError
 from ..prompt.targets import Targets
 from .boxes import Box, Layout, Placement
 from .constraints import Apart, Constraints, read
@@ -185,11 +187,13 @@ def fit(
     constraints: Constraints, points: np.ndarray, wanted: np.ndarray, aspect: float, settings: SolverSettings
 ) -> np.ndarray:
     """Boxes [n, 4] (left, top, right, bottom) near `points`, at most `wanted` [n, 2] large, within the constraints."""
-    solution = _Program(constraints, _all_pairs(constraints, points, wanted), settings).solve(points, wanted, aspect)
-    if solution is None:  # a thing that is to lie in another and at once beside it
-        loose = replace(constraints, within=[])
-        solution = _Program(loose, _all_pairs(loose, points, wanted), settings).solve(points, wanted, aspect)
-    return solution
+    loose = replace(constraints, within=[])  # for a thing that is to lie in another and at once beside it
+    tight = replace(settings, gap=0.0)  # for more things in a row than there is room for gaps
+    for asked, spaced in ((constraints, settings), (loose, settings), (constraints, tight), (loose, tight)):
+        boxes = _Program(asked, _all_pairs(asked, points, wanted), spaced).solve(points, wanted, aspect)
+        if boxes is not None:
+            return boxes
+    raise MethodError("No layout was found for these relations: take out some that say where things stand.")
 
 
 def _all_pairs(constraints: Constraints, points: np.ndarray, wanted: np.ndarray) -> list[Apart]:
@@ -280,10 +284,9 @@ class _Program:
             halves = {self.size(c.first, c.axis): -0.5, self.size(c.second, c.axis): -0.5}
             self.at_most({self.centre(c.second, c.axis): 1, self.centre(c.first, c.axis): -1, **halves, between: -1}, 0)
             cost[between] = 2.0
-        matrix = np.zeros((len(self.rows), count))
-        for row, (coefficients, _) in enumerate(self.rows):
-            for variable, value in coefficients.items():
-                matrix[row, variable] = value
+        entries = [(row, variable, value) for row, (a, _) in enumerate(self.rows) for variable, value in a.items()]
+        rows, variables, values = zip(*entries, strict=True)
+        matrix = csr_array((values, (rows, variables)), shape=(len(self.rows), count))
         found = linprog(cost, A_ub=matrix, b_ub=[bound for _, bound in self.rows], bounds=bounds, method="highs")
         if not found.success:
             return None

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
 from ..errors import MethodError
 from ..prompt.targets import Targets
+from .transforms import plain
 
 
 def shown_words(targets: Targets) -> list[tuple[str, tuple[int, ...]]]:
@@ -21,8 +23,14 @@ def shown_words(targets: Targets) -> list[tuple[str, tuple[int, ...]]]:
     return [(name, positions) for name, positions in words if positions]
 
 
+def resized(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """[B, T, h, w] at another size: the mean where it is smaller, blended between pixels where it is larger."""
+    smaller = tuple(min(now, wanted) for now, wanted in zip(maps.shape[-2:], size, strict=True))
+    return interpolate(adaptive_avg_pool2d(maps, smaller), size, mode="bilinear", align_corners=False)
+
+
 class TargetMaps:
-    """Running mean over the steps of each target's map, on the CPU in float32."""
+    """Running mean over the steps of each target's map, on the CPU in float32, at the size of the first step's."""
 
     def __init__(self) -> None:
         self.names: tuple[str, ...] = ()
@@ -34,14 +42,15 @@ class TargetMaps:
         words = shown_words(targets)
         if not words:
             return
-        maps = maps.detach()
+        maps = plain(maps.detach())
         stack = torch.stack([maps[..., list(positions)].mean(dim=-1) for _, positions in words], dim=1)  # [B, T, h, w]
         stack = stack.to("cpu", torch.float32)
         if self._mean is None:
             self.names = tuple(name for name, _ in words)
             self._mean = torch.zeros_like(stack)
-        elif self._mean.shape != stack.shape:
-            raise ValueError(f"maps of {tuple(stack.shape)} do not fit those recorded, {tuple(self._mean.shape)}")
+        elif self._mean.shape[-2:] != stack.shape[-2:]:
+            # Another node may work at a smaller size for a while, or enlarge the latent.
+            stack = resized(stack, self._mean.shape[-2:])
         self.steps += 1
         self._mean += (stack - self._mean) / self.steps
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from ..errors import MethodError
 from ..layout.boxes import Layout
 from ..maps.resolution import LAYERS, RESOLUTIONS
+from ..maps.view import View
 from ..prompt.targets import Targets
 from ..settings import setting
 from .losses import Losses
@@ -275,8 +276,11 @@ class OutputMix(Method):
         """Raises MethodError if the method was made for other objects than the layout places."""
 
     @abstractmethod
-    def regions(self, layout: Layout, h: int, w: int) -> Tensor:
-        """[O, h, w] float32: how much of each pixel of a map of h × w belongs to each object."""
+    def regions(self, layout: Layout, h: int, w: int, view: View | None = None) -> Tensor:
+        """[O, h, w] float32: how much of each pixel of a map of h × w belongs to each object.
+
+        `view` is the part of the picture that the map shows, None for all of it.
+        """
 
     @abstractmethod
     def weights(self, progress: float, layout: Layout) -> Tensor:

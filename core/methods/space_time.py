@@ -18,6 +18,7 @@ from ..errors import MethodError
 from ..layout.boxes import Layout
 from ..layout.regions import PLACES, SHAPES, regions
 from ..maps.probabilities import wide
+from ..maps.view import View
 from ..prompt.lexicon import singular
 from ..prompt.targets import Targets
 from ..settings import setting
@@ -144,9 +145,9 @@ class SpaceTime(OutputMix):
     def local_prompt(self, phrase: str) -> str:
         return self.settings.local.replace("{}", with_article(phrase))
 
-    def regions(self, layout: Layout, h: int, w: int) -> Tensor:
+    def regions(self, layout: Layout, h: int, w: int, view: View | None = None) -> Tensor:
         s = self.settings
-        found = regions(layout, h, w, s.region, s.radius, s.place)
+        found = regions(layout, h, w, s.region, s.radius, s.place, view)
         # Where several objects claim a pixel, none gets more than its part, and together they get no more than one
         # would.
         return found / found.sum(dim=0).clamp_min(1.0) if s.overlap == "share" else found

@@ -2,22 +2,45 @@
 
 from __future__ import annotations
 
-from .grammar import Reader
+from .languages import is_foreign
+from .limits import MOST_THINGS, MOST_WORDS
+from .reader import Reader
 from .scene import Scene, SceneAttribute, SceneObject, SceneRelation
+from .split import split_words
+from .syntax import Prompt
 from .tagger import sentences
-from .things import Thing
+from .things import Thing, Things
 from .word import Word
 
+_FOREIGN = "The prompt, or a part of it, is not in English: nothing was read from that. List its objects yourself."
+_LONG = f"The prompt is longer than {MOST_WORDS} words and marks: only the first {MOST_WORDS} were read for objects."
+_FULL = f"The prompt names more than {MOST_THINGS} objects: only the first {MOST_THINGS} are used."
 
-def extract(text: str) -> Scene:
-    """The objects that a prompt describes, their attributes and relations. `text` is clean (see `parse_weights`).
 
-    Never raises; a text without anything to draw gives a scene without objects.
+def extract(prompt: str | Prompt) -> Scene:
+    """The objects that a prompt describes, their attributes and relations.
+
+    `prompt` is the result of `parse_weights`, or a clean text alone; with weights, words of weight 0 and less name
+    nothing. Never raises; a text without anything to draw gives a scene without objects.
     """
+    text, silent = (prompt, []) if isinstance(prompt, str) else (prompt.text, prompt.silent)
+    notes: list[str] = []
     reader = Reader()
-    for words in sentences(text):
-        reader.read(words)
+    words = split_words(text, silent)
+    if len(words) > MOST_WORDS:
+        notes.append(_LONG)
+    for sentence in sentences(words[:MOST_WORDS]):
+        if is_foreign(sentence):
+            notes = list(dict.fromkeys([*notes, _FOREIGN]))
+        else:
+            reader.read(sentence)
     found = reader.finish()
+    if found.is_full:
+        notes.append(_FULL)
+    return _scene(text, found, notes)
+
+
+def _scene(text: str, found: Things, notes: list[str]) -> Scene:
     things = found.all
     order = sorted(range(len(things)), key=lambda i: things[i].phrase.name[0].start)
     place = {old: new for new, old in enumerate(order)}
@@ -25,6 +48,7 @@ def extract(text: str) -> Scene:
         text,
         tuple(_object(text, things[i]) for i in order),
         tuple(SceneRelation(place[s], predicate, place[o]) for s, predicate, o in found.relations),
+        tuple(notes),
     )
 
 

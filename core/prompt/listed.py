@@ -3,50 +3,36 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections.abc import Callable, Iterator
 
 from .extract import attribute_of, extract, phrase_of, spell
 from .lexicon import singular
+from .limits import MOST_THINGS, MOST_WORDS
 from .phrases import noun_phrase
 from .scene import Scene, SceneObject, SceneRelation, Span, WordNotFound
+from .split import split_words
 from .syntax import parse_weights
 from .tagger import sentences
+from .unfound import explain
 from .word import Word
 
-# Tags of words that hold a sentence together; an error message doesn't offer them.
-_FUNCTION_TAGS = (
-    "AT0",
-    "CJC",
-    "CJS",
-    "CJT",
-    "PRP",
-    "PRF",
-    "PNP",
-    "DPS",
-    "DT0",
-    "DTQ",
-    "TO0",
-    "PUN",
-    "VBZ",
-    "VBD",
-    "VBB",
-    "POS",
-    "EX0",
-    "",
-)
+_SEPARATORS = re.compile(r"[,;\n，、；﹐､｡。]")
 
 
 def find_words(text: str, words: str) -> Scene:
-    """The objects named in `words` (separated by commas or lines), in that order, found in the clean text.
+    """The objects named in `words` (separated by commas, semicolons or lines), in that order, found in the clean text.
 
     An entry may be a phrase: "black car" is the object "car" with the attribute "black"; a single word gets no
-    attributes. An entry listed twice takes two successive occurrences. Relations are those that the prompt states
-    between the listed objects.
+    attributes. Articles and plurals need not be the prompt's. An entry listed twice takes two successive occurrences.
+    Relations are those that the prompt states between the listed objects.
 
-    Raises `WordNotFound` if an entry is not in the text, or listed more often than the text has it.
+    Raises `WordNotFound` if an entry is not in the text, or listed more often than the text has it, or if there are
+    more entries than can be used.
     """
-    entries = [entry for entry in (part.strip() for part in re.split(r"[,\n]", parse_weights(words).text)) if entry]
-    tagged = [word for sentence in sentences(text) for word in sentence]
+    entries = [entry for entry in map(str.strip, _SEPARATORS.split(parse_weights(words).text)) if entry]
+    if len(entries) > MOST_THINGS:
+        raise WordNotFound(f"{len(entries)} objects are listed: at most {MOST_THINGS} can be used.")
+    tagged = _tagged(text)
     by_grammar = extract(text)
     taken: set[int] = set()  # indices of words that some entry has claimed as its name
     found: dict[int, SceneObject] = {}
@@ -54,36 +40,61 @@ def find_words(text: str, words: str) -> Scene:
     for number in sorted(range(len(entries)), key=lambda i: -len(entries[i].split())):
         match = _find(text, tagged, entries[number], taken, by_grammar)
         if match is None:
-            raise WordNotFound(_explain(entries[number], entries, tagged))
+            raise WordNotFound(explain(entries[number], _tagged(entries[number]), entries, tagged))
         found[number] = match
     objects = tuple(found[number] for number in range(len(entries)))
-    return Scene(text, objects, _relations(by_grammar, objects))
+    return Scene(text, objects, _relations(by_grammar, objects), by_grammar.notes[:1] if not objects else ())
+
+
+def _tagged(text: str) -> list[Word]:
+    return [word for sentence in sentences(split_words(text)[:MOST_WORDS]) for word in sentence]
 
 
 def _find(text: str, tagged: list[Word], entry: str, taken: set[int], by_grammar: Scene) -> SceneObject | None:
-    wanted = [word.text for sentence in sentences(entry) for word in sentence]
-    for same in (lambda a, b: a == b, lambda a, b: singular(a) == singular(b)):
-        for i in range(len(tagged) - len(wanted) + 1):
-            if wanted and all(same(word.text, want) for word, want in zip(tagged[i:], wanted, strict=False)):
+    """The object that an entry means: its very words, else without its article, each also in another number."""
+    typed = _tagged(entry)
+    start = next((i for i, word in enumerate(typed) if not word.is_determiner), 0)
+    spelled = [word.text for word in typed]
+    for wanted in dict.fromkeys((tuple(spelled), tuple(spelled[start:]))):
+        for same in (_is_equal, _is_equal_in_singular):
+            for i in _occurrences(tagged, wanted, same):
                 match = _object(text, tagged[i : i + len(wanted)])
                 claimed = {j for j in range(i, i + len(wanted)) if tagged[j].span in match.spans}
                 if not claimed & taken:
                     taken |= claimed
                     return match
-    return _described_elsewhere(wanted, tagged, taken, by_grammar) or _inside_a_word(text, entry, tagged, taken)
+    described = _described_elsewhere(spelled[start:], tagged, taken, by_grammar)
+    return described or _inside_a_word(text, entry, tagged, taken)
+
+
+def _is_equal(a: str, b: str) -> bool:
+    return a == b
+
+
+def _is_equal_in_singular(a: str, b: str) -> bool:
+    return singular(a) == singular(b)
+
+
+def _occurrences(tagged: list[Word], wanted: tuple[str, ...], same: Callable[[str, str], bool]) -> Iterator[int]:
+    """Where the wanted words stand together."""
+    for i in range(len(tagged) - len(wanted) + 1) if wanted else ():
+        if all(same(tagged[i + k].text, want) for k, want in enumerate(wanted)):
+            yield i
 
 
 def _object(text: str, words: list[Word]) -> SceneObject:
     """Splits the words of an entry into name and attributes."""
-    start = next((i for i, word in enumerate(words) if not word.is_determiner), 0)
+    owner = max((i + 1 for i, word in enumerate(words[:-1]) if word.text == "'s"), default=0)
+    start = next((i for i in range(owner, len(words)) if not words[i].is_determiner), owner)
     phrase = noun_phrase(words, start)
-    if phrase is None:  # no noun among them ("standing", other languages): the last word is the name
+    embedding = next((word for word in reversed(words) if word.tag == "GAP"), None)
+    if embedding is not None:
+        name, attributes = [embedding], [[w] for w in words if w.is_noun or w.is_adjective]
+    elif phrase is None:  # no noun among them ("standing", other languages): the last word is the name
         name, attributes = words[-1:], [[word] for word in words[start:-1]]
     else:
-        name, attributes = (
-            phrase.name,
-            phrase.attributes + [[w] for w in words[phrase.end :] if w.is_noun or w.is_adjective],
-        )
+        after = [[w] for w in words[phrase.end :] if w.is_noun or w.is_adjective]
+        name, attributes = phrase.name, phrase.attributes + after
     spans = tuple(word.span for word in name)
     return SceneObject(
         spell(text, name),
@@ -99,11 +110,12 @@ def _described_elsewhere(
 ) -> SceneObject | None:
     """ "black car" where the prompt says "a shiny black old car" or "the car is black"."""
     for thing in by_grammar.objects:
-        name = thing.name.lower().split()
+        name = [singular(word) for word in thing.name.lower().split()]
         rest = wanted[: -len(name)]
         attributes = {attribute.text.lower(): attribute for attribute in thing.attributes}
         claimed = {i for i, word in enumerate(tagged) if word.span in thing.spans}
-        if rest and wanted[-len(name) :] == name and not claimed & taken and all(word in attributes for word in rest):
+        is_named = [singular(word) for word in wanted[-len(name) :]] == name
+        if rest and is_named and not claimed & taken and all(word in attributes for word in rest):
             taken |= claimed
             return SceneObject(
                 thing.name,
@@ -141,25 +153,3 @@ def _relations(by_grammar: Scene, objects: tuple[SceneObject, ...]) -> tuple[Sce
         for r in by_grammar.relations
         if r.subject in listed and r.object in listed
     )
-
-
-def _explain(entry: str, entries: list[str], tagged: list[Word]) -> str:
-    words = [word.text for word in tagged]
-    offered = ", ".join(dict.fromkeys(word.text for word in tagged if word.tag not in _FUNCTION_TAGS)) or "no words"
-    missing = [
-        word.text
-        for sentence in sentences(entry)
-        for word in sentence
-        if singular(word.text) not in map(singular, words)
-    ]
-    times = Counter(other.lower() for other in entries)[entry.lower()]
-    if missing:
-        named = ", ".join(f'"{word}"' for word in missing)
-        source = "" if missing == [entry.lower()] else f' (of "{entry}")'
-        says = f"words {named}{source} are" if len(missing) > 1 else f"word {named}{source} is"
-        problem = f"The {says} not in the prompt."
-    elif times > 1:
-        problem = f'"{entry}" is listed {times} times, more often than it is in the prompt.'
-    else:
-        problem = f'The words of "{entry}" are in the prompt, but not together, or another entry has them already.'
-    return f"{problem} The prompt has: {offered}."

@@ -8,11 +8,17 @@ from .lexicon import (
     BODY_PARTS,
     COLOUR_NOUNS,
     COLOURS,
+    HOLDING,
+    LANDMARKS,
     MATERIALS,
     NOT_ATTRIBUTES,
     OTHERNESS,
+    SHADE_NOUNS,
     SHADES,
+    SIDES,
+    is_agent,
     is_compound,
+    is_person,
     is_plural,
     singular,
 )
@@ -31,6 +37,7 @@ class Phrase:
     number: Word | None = None
     other: bool = False  # "the other cat": a thing not mentioned before
     possessed: bool = False  # "their hat", "the woman's hat"
+    side: str = ""  # "the left girl"
 
     @property
     def head(self) -> str:
@@ -52,6 +59,25 @@ class Phrase:
     @property
     def is_plural(self) -> bool:
         return is_plural(self.head)
+
+    @property
+    def is_person(self) -> bool:
+        return is_person(self.head) or (self.name[-1].tag == "NP0" and self.head not in LANDMARKS)
+
+    @property
+    def is_agent(self) -> bool:
+        """Whether it can act: somebody, an animal, or something with a name."""
+        return is_agent(self.head) or (self.name[-1].tag == "NP0" and self.head not in LANDMARKS)
+
+    @property
+    def is_colour(self) -> bool:
+        """Whether it names nothing but a colour: "dark green"."""
+        return all(word.text in COLOURS for word in self.name)
+
+    @property
+    def is_tag(self) -> bool:
+        """Whether it could be an entry in a list of tags: "red hat", without an article."""
+        return not self.determiner and not self.possessed
 
     @property
     def is_definite(self) -> bool:
@@ -79,7 +105,7 @@ def noun_phrase(words: list[Word], i: int) -> Phrase | None:
     modifiers: list[Word] = []
     while i < len(words):
         word, after = words[i], words[i + 1] if i + 1 < len(words) else None
-        if word.is_adjective:
+        if word.is_adjective or _is_shade(words, i):
             modifiers.append(word)
         elif word.is_participle and after and _describes(words, i, start, bounded or bool(modifiers)):
             modifiers.append(word)
@@ -92,7 +118,7 @@ def noun_phrase(words: list[Word], i: int) -> Phrase | None:
         i += 1
 
     nouns: list[Word] = []
-    while i < len(words) and words[i].is_noun:
+    while i < len(words) and words[i].is_noun and not (nouns and words[i].text in ("left", "right")):
         nouns.append(words[i])
         i += 1
     if not nouns:
@@ -101,6 +127,7 @@ def noun_phrase(words: list[Word], i: int) -> Phrase | None:
             return None
         nouns = [modifiers.pop()]
 
+    side = next((SIDES[word.text] for word in modifiers if word.text in SIDES), "")
     name = list(nouns)
     while (
         len(name) > 1
@@ -110,23 +137,40 @@ def noun_phrase(words: list[Word], i: int) -> Phrase | None:
         modifiers.append(name.pop(0))
     if modifiers and is_compound([modifiers[-1].text, name[0].text]):
         name.insert(0, modifiers.pop())
-    return Phrase(start, i, determiner, name, _attributes(modifiers), number, other, possessive)
+    return Phrase(start, i, determiner, name, attributes_of(modifiers), number, other, possessive, side)
 
 
-def _attributes(modifiers: list[Word]) -> list[list[Word]]:
+def _is_shade(words: list[Word], i: int) -> bool:
+    """ "rose gold phone", "mustard yellow couch": a noun that tells the shade of the colour after it."""
+    if i + 2 >= len(words) or words[i + 1].text not in COLOURS or words[i].text not in SHADE_NOUNS:
+        return False
+    return words[i + 2].is_noun or words[i + 2].is_adjective
+
+
+def attributes_of(modifiers: list[Word]) -> list[list[Word]]:
     """Drops words that only count or order; "dark" and "blue" make one attribute."""
     attributes: list[list[Word]] = []
     for word in modifiers:
-        if attributes and word.text in COLOURS and attributes[-1][-1].text in SHADES and len(attributes[-1]) == 1:
+        if attributes and word.text in COLOURS and _shades(attributes[-1], word):
             attributes[-1].append(word)
-        elif word.text not in NOT_ATTRIBUTES and word.tag != "ORD":
+        elif word.text not in NOT_ATTRIBUTES and word.tag not in ("ORD", "UNIT"):
             attributes.append([word])
     return attributes
+
+
+def _shades(attribute: list[Word], colour: Word) -> bool:
+    """Whether an attribute tells the shade of the colour that stands right after it."""
+    word = attribute[-1]
+    if len(attribute) > 1 or colour.start > word.end + 1:
+        return False
+    return word.text in SHADES or word.text in SHADE_NOUNS
 
 
 def _describes(words: list[Word], i: int, start: int, bounded: bool) -> bool:
     """Whether the participle at `i` describes a noun to come: "a parked car", not "a man riding a horse"."""
     after = words[i + 1]
+    if words[i].text in HOLDING:
+        return False  # "one wearing blue boots"
     if not (after.is_noun or after.is_adjective or (after.is_participle and bounded)):
         return False
     if bounded:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 Span = tuple[int, int]  # characters [start, end) of the clean text
 
@@ -45,8 +45,12 @@ class SceneRelation:
 
 @dataclass(frozen=True)
 class Scene:
-    """The objects of a prompt in order of mention, and how they relate. `text` is the clean text."""
+    """The objects of a prompt in order of mention, and how they relate. `text` is the clean text.
+
+    `notes` tell the artist what of the prompt was not read, in whole sentences.
+    """
 
     text: str
     objects: tuple[SceneObject, ...] = ()
     relations: tuple[SceneRelation, ...] = ()
+    notes: tuple[str, ...] = field(default=(), compare=False)

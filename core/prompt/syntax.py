@@ -7,12 +7,16 @@ what ComfyUI does with a prompt, odd cases (unclosed brackets, a stray closing o
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .scene import Span
 
 EMPHASIS = 1.1  # what a pair of brackets without a number multiplies by
 _EMBEDDING = "embedding:"
+_MARK = re.compile(r"\\[()]|[():]")
+_EMBEDDING_NAME = re.compile(r"[^\s<\[]*")
 _EMBEDDING_START = re.compile(rf"(?<!\S){_EMBEDDING}")
 
 
@@ -34,20 +38,29 @@ class Prompt:
         """The weight of the character at `position` of the clean text."""
         return next((weight for (start, end), weight in self.weights if start <= position < end), 1.0)
 
+    @property
+    def silent(self) -> list[Span]:
+        """Stretches of the clean text whose weight says that they are not wanted: 0 or less."""
+        return [span for span, weight in self.weights if weight <= 0]
+
 
 def parse_weights(typed: str) -> Prompt:
-    r"""Takes emphasis brackets and weights out of a prompt and unescapes `\(` and `\)`. Never raises."""
-    characters = _unescape(typed)
+    r"""Takes emphasis brackets and weights out of a prompt and unescapes `\(` and `\)`. Never raises.
+
+    The time grows with the prompt's length only, however its brackets are nested.
+    """
+    characters = _Characters(typed)
     clean: list[str] = []
     weights: list[tuple[Span, float]] = []
     embeddings: list[Span] = []
-    for run, weight in _weighted_runs(characters):
-        text = "".join(character for character, _ in run)
-        offset = len(clean)
-        clean.extend(text)
+    offset = 0
+    for start, end, weight in _weighted_runs(characters):
+        text = characters.text[start:end]
+        clean.append(text)
         weights.append(((offset, offset + len(text)), weight))
         # The host looks for embeddings within each weighted run by itself, so a bracket counts as a space.
-        embeddings.extend((offset + start, offset + end) for start, end in find_embeddings(text))
+        embeddings.extend((offset + a, offset + b) for a, b in find_embeddings(text))
+        offset += len(text)
     return Prompt(typed, "".join(clean), tuple(weights), tuple(embeddings))
 
 
@@ -55,82 +68,113 @@ def find_embeddings(text: str) -> list[Span]:
     """Spans of `embedding:name` words: at the start or after a space, up to the next space, `<` or `[`."""
     spans = []
     for found in _EMBEDDING_START.finditer(text):
-        name = re.match(r"[^\s<\[]*", text[found.end() :]).group().rstrip(",")
+        name = _EMBEDDING_NAME.match(text, found.end()).group().rstrip(",")
         if name:
             spans.append((found.start(), found.end() + len(name)))
     return spans
 
 
-_Character = tuple[str, bool]  # the character, and whether it was escaped (and so has no meaning as a bracket)
+class _Characters:
+    """A prompt's characters without escapes, and where its brackets and colons stand.
 
+    `order` are the places of all brackets that are not escaped, `brackets` which they are, `partner` has the closing
+    bracket of each opening one that has one.
+    """
 
-def _unescape(typed: str) -> list[_Character]:
-    characters: list[_Character] = []
-    position = 0
-    while position < len(typed):
-        if typed[position] == "\\" and typed[position + 1 : position + 2] in ("(", ")"):
-            characters.append((typed[position + 1], True))
-            position += 2
-        else:
-            characters.append((typed[position], False))
-            position += 1
-    return characters
-
-
-def _weighted_runs(characters: list[_Character]) -> list[tuple[list[_Character], float]]:
-    """Splits nested brackets into runs of one weight, in order."""
-    runs: list[tuple[list[_Character], float]] = []
-    # A stack instead of recursion: a prompt of a thousand opening brackets must not exhaust Python's.
-    waiting = [(characters, 1.0, False)]
-    while waiting:
-        part, weight, is_text = waiting.pop()
-        if is_text:
-            runs.append((part, weight))
-            continue
-        pieces: list[tuple[list[_Character], float, bool]] = []
-        for item in _split_at_brackets(part):
-            if len(item) >= 2 and item[0] == ("(", False) and item[-1] == (")", False):
-                inner, inner_weight = _read_weight(item[1:-1], weight * EMPHASIS)
-                pieces.append((inner, inner_weight, False))
+    def __init__(self, typed: str) -> None:
+        self.brackets: dict[int, str] = {}
+        self.colons: list[int] = []
+        clean: list[str] = []
+        at = escapes = 0
+        for found in _MARK.finditer(typed):
+            mark, place = found.group(), found.start() - escapes
+            if mark == ":":
+                self.colons.append(place)
+            elif len(mark) == 1:
+                self.brackets[place] = mark
             else:
-                pieces.append((item, weight, True))
+                clean.append(typed[at : found.start()])
+                at = found.start() + 1
+                escapes += 1
+        self.text = "".join(clean) + typed[at:]
+        self.order = list(self.brackets)
+        self.partner: dict[int, int] = {}
+        opened: list[int] = []
+        for place in self.order:
+            if self.brackets[place] == "(":
+                opened.append(place)
+            elif opened:
+                self.partner[opened.pop()] = place
+
+    def last_colon(self, end: int) -> int:
+        """Where the last colon before `end` stands; -1 if none does."""
+        return _last_before(self.colons, end)
+
+    def last_bracket(self, end: int) -> int:
+        """Where the last bracket before `end` stands; -1 if none does."""
+        return _last_before(self.order, end)
+
+
+def _last_before(places: list[int], end: int) -> int:
+    index = bisect_left(places, end)
+    return places[index - 1] if index else -1
+
+
+def _weighted_runs(characters: _Characters) -> Iterator[tuple[int, int, float]]:
+    """Runs (start, end, weight) of one weight, in order; brackets and numbers are in none of them."""
+    # A stack instead of recursion: a prompt of a thousand opening brackets must not exhaust Python's.
+    waiting = [(0, len(characters.text), 1.0, False)]
+    while waiting:
+        start, end, weight, is_text = waiting.pop()
+        if is_text:
+            yield start, end, weight
+            continue
+        pieces = []
+        for first, last in _split_at_brackets(characters, start, end):
+            opens, closes = characters.brackets.get(first) == "(", characters.brackets.get(last - 1) == ")"
+            if last - first >= 2 and opens and closes:
+                pieces.append((*_read_weight(characters, first + 1, last - 1, weight * EMPHASIS), False))
+            else:
+                pieces.append((first, last, weight, True))
         waiting.extend(reversed(pieces))
-    return runs
 
 
-def _split_at_brackets(characters: list[_Character]) -> list[list[_Character]]:
+def _split_at_brackets(characters: _Characters, start: int, end: int) -> list[Span]:
     """Cuts before an outermost opening bracket and after its closing one.
 
     After a closing bracket too many, the level is negative and the next opening bracket only makes up for it.
     """
-    items: list[list[_Character]] = []
-    current: list[_Character] = []
-    level = 0
-    for character in characters:
-        if character == ("(", False):
-            if level == 0 and current:
-                items.append(current)
-                current = []
-            level += 1
-        current.append(character)
-        if character == (")", False):
+    items: list[Span] = []
+    level, begun = 0, start
+    index = bisect_left(characters.order, start)
+    while index < len(characters.order) and characters.order[index] < end:
+        place = characters.order[index]
+        index += 1
+        if characters.brackets[place] == ")":
             level -= 1
-            if level == 0:
-                items.append(current)
-                current = []
-    if current:
-        items.append(current)
+        elif level < 0:
+            level += 1
+        else:
+            if place > begun:
+                items.append((begun, place))
+            begun = place
+            closing = characters.partner.get(place, end)
+            if closing >= end:  # never closed: all the rest
+                break
+            items.append((place, closing + 1))
+            begun = closing + 1
+            index = bisect_left(characters.order, begun, index)
+    if begun < end:
+        items.append((begun, end))
     return items
 
 
-def _read_weight(inner: list[_Character], otherwise: float) -> tuple[list[_Character], float]:
-    """Reads the number after the last colon: "cat:1.3" -> ("cat", 1.3); without one the brackets' own weight."""
-    text = "".join(character for character, _ in inner)
-    colon = text.rfind(":")
-    # An escaped bracket can't be part of a number, so it needs no special treatment here.
-    if colon > 0:
+def _read_weight(characters: _Characters, start: int, end: int, otherwise: float) -> tuple[int, int, float]:
+    """Reads the number after the last colon: "cat:1.3" -> "cat", 1.3; without one the brackets' own weight."""
+    colon = characters.last_colon(end)
+    if colon > start and characters.last_bracket(end) < colon:
         try:
-            return inner[:colon], float(text[colon + 1 :])
+            return start, colon, float(characters.text[colon + 1 : end])
         except ValueError:
             pass
-    return inner, otherwise
+    return start, end, otherwise

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 
 import torch
 
+from ..copies import CopiesToItself
+
 # Axis x runs to the right and y downwards, as in images.
 _AXES = {"left of": ("x", -1), "right of": ("x", 1), "above": ("y", -1), "below": ("y", 1), "on": ("y", -1)}
 # Each of these says what the other says with subject and object changed round.
@@ -73,14 +75,15 @@ class Relation:
 
 
 @dataclass(frozen=True)
-class Targets:
+class Targets(CopiesToItself):
     """The objects and relations of a prompt, with the encoder's tokens they stand on.
 
     `content` are the absolute positions of all tokens but start, end and padding, in order, and `pieces` their
     readable text. `length` is the whole token axis (77 per chunk for CLIP), `chunk` the tokens of one chunk.
     `text_attention` [len(content), len(content)] float32 is the text encoder's self-attention between content
     tokens, mean over layers and heads; the host layer fills it in. `pads_with_end` says whether the encoder fills up
-    short prompts with the end token (Stable Diffusion 1) or with another (Stable Diffusion 2).
+    short prompts with the end token (Stable Diffusion 1) or with another (Stable Diffusion 2). `notes` tell the artist
+    what of the prompt was not read. `encode` is the text encoder itself; it is left out where Targets are pickled.
     """
 
     prompt: str
@@ -92,14 +95,26 @@ class Targets:
     chunk: int
     text_attention: torch.Tensor | None = None
     pads_with_end: bool = True
+    notes: tuple[str, ...] = field(default=(), compare=False)
     encode: Callable[[list[str]], list[torch.Tensor]] | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def handle(self) -> str:
+        """What a conditioning carries to be known as this prompt's: plain text, which any copy, file or other process
+        keeps, and which holds nothing else alive.
+        """
+        return f"{self.prompt}\n{' '.join(map(str, self.content))}"
+
+    def __getstate__(self) -> dict:
+        return {name: value for name, value in self.__dict__.items() if name != "encode"}
 
     def summary(self) -> str:
         """What was understood, for the artist: one line per object, then the relations."""
         if not self.objects:
-            return (
+            none = (
                 "No objects found in the prompt. Name them in the list of words, or describe things that can be drawn."
             )
+            return "\n".join([*self.notes, none])
         lines = [f"{len(self.objects)} object{'s' if len(self.objects) > 1 else ''}:"]
         for number, target in enumerate(self.objects, start=1):
             described = "".join(f", {a.text} ({_tokens(a.positions)})" for a in target.attributes)
@@ -110,6 +125,7 @@ class Targets:
                 lines.append(f"  {self.objects[r.subject].phrase} – {r.predicate} – {self.objects[r.object].phrase}")
         chunks = self.length // self.chunk if self.chunk else 0
         lines.append(f"{len(self.content)} tokens in {chunks} chunk{'s' if chunks != 1 else ''} of {self.chunk}.")
+        lines += self.notes
         return "\n".join(lines)
 
 

@@ -1,24 +1,25 @@
-"""The things that a prompt has named so far: which phrases name one, which name one again, what a pronoun means."""
+"""The things that a prompt has named so far: which phrases name one again, what a pronoun means, how they relate."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from . import lexicon
-from .clauses import Element
-from .lexicon import is_abstract, is_compound, is_plural, singular
+from .lexicon import BODY_PARTS, MISLEADING, singular
+from .limits import MOST_RELATIONS, MOST_THINGS
 from .phrases import Phrase
 from .word import Word
 
 
 @dataclass
 class Thing:
-    """An object being put together from its mentions."""
+    """An object being put together from its mentions. `is_tag` says that it was an entry in a list of tags."""
 
     phrase: Phrase
     sentence: int
     attributes: list[list[Word]]
     mentions: list[list[Word]] = field(default_factory=list)
+    is_tag: bool = False
+    side: str = ""
 
     @property
     def words(self) -> set[str]:
@@ -27,11 +28,15 @@ class Thing:
 
     @property
     def is_person(self) -> bool:
-        return singular(self.phrase.head) in lexicon.PERSONS
+        return self.phrase.is_person
+
+    @property
+    def is_agent(self) -> bool:
+        return self.phrase.is_agent
 
     @property
     def is_plural(self) -> bool:
-        return is_plural(self.phrase.head)
+        return self.phrase.is_plural
 
     def describe(self, attributes: list[list[Word]]) -> None:
         """Adds attributes that it has not got yet."""
@@ -58,23 +63,28 @@ class Things:
     """The things named so far, their relations, and how present each is to the reader.
 
     `salient` are indices of things in the order in which a pronoun would mean them. `settings` are phrases for places
-    that were not taken as things.
+    that were not taken as things. `is_full` says that more were named than are read.
     """
 
     def __init__(self) -> None:
         self.all: list[Thing] = []
-        self.relations: list[tuple[int, str, int]] = []
+        self.relations: dict[tuple[int, str, int], None] = {}
         self.salient: list[int] = []
         self.settings: list[Phrase] = []
+        self.is_full = False
 
     def __getitem__(self, index: int) -> Thing:
         return self.all[index]
 
-    def add(self, phrase: Phrase, sentence: int) -> int:
-        self.all.append(Thing(phrase, sentence, list(phrase.attributes), [phrase.name]))
+    def add(self, phrase: Phrase, sentence: int, is_tag: bool = False, side: str = "") -> int | None:
+        """A new thing, or None if there are too many already."""
+        if len(self.all) >= MOST_THINGS:
+            self.is_full = True
+            return None
+        self.all.append(Thing(phrase, sentence, list(phrase.attributes), [phrase.name], is_tag, side))
         return len(self.all) - 1
 
-    def recall(self, phrase: Phrase, sentence: int) -> int | None:
+    def recall(self, phrase: Phrase, sentence: int, is_tag: bool = False, side: str = "") -> int | None:
         """The thing that `phrase` names again ("the bear" after "a teddy bear"); None if it names none of them."""
         if phrase.other or not (phrase.is_definite or (not phrase.determiner and not phrase.number)):
             return None
@@ -83,52 +93,16 @@ class Things:
         for index in range(len(self.all) - 1, -1, -1):
             thing = self.all[index]
             full = [singular(word.text) for word in thing.phrase.name]
-            shortened = (
-                full[-len(name) :] == name and phrase.is_definite and thing.phrase.text not in lexicon.MISLEADING
-            )
+            shortened = full[-len(name) :] == name and phrase.is_definite and thing.phrase.text not in MISLEADING
+            if not (name == full or shortened) or (side and thing.side and side != thing.side):
+                continue
             # "The cat" and "the black cat" of one sentence are two cats; a later sentence may tell more of the first.
             same_looks = described <= thing.words or (not thing.words and thing.sentence < sentence)
-            if (name == full or shortened) and same_looks:
+            if same_looks or (is_tag and thing.is_tag and _is_one_tag(thing, phrase)):
                 thing.describe(phrase.attributes)
                 thing.mentions.append(phrase.name)
                 return index
         return None
-
-    def is_drawable(
-        self, phrase: Phrase, role: str, directed: bool, before: Element | None, after: Element | None
-    ) -> bool:
-        """Whether a phrase names a thing to be drawn, and not a part, a place, a manner, or a word about quality.
-
-        `role` is what it does in its sentence, `directed` says that a direction is measured from it ("above the
-        street"), `before` and `after` are the elements around it.
-        """
-        head = phrase.head
-        if phrase.determiner == "no" or (before is not None and before.word.text == "without"):
-            return False
-        if is_compound([word.text for word in phrase.name]):
-            return True
-        if phrase.described in lexicon.NOT_DRAWN or head in lexicon.LIGHT or is_abstract(head):
-            return False
-        if head in lexicon.QUALITY and not (head in lexicon.QUALITY_OR_THING and phrase.determiner):
-            return False
-        if head == "camera" and before is not None and before.word.text in ("at", "toward", "towards", "facing"):
-            return False
-        if head in lexicon.MEDIA:
-            hangs = after is not None and (
-                after.kind == "be" or after.is_finite or (after.kind == "place" and after.place.predicate != "in")
-            )
-            return (role not in ("subject", "of") or hangs) and bool(phrase.determiner or phrase.colours)
-        whole_is_named = phrase.possessed or (after is not None and after.kind == "of")
-        if phrase.is_body_part:
-            return not whole_is_named and bool(phrase.attributes or len(phrase.name) > 1)
-        if (head in lexicon.THING_PARTS and whole_is_named) or (head in lexicon.MATERIALS and phrase.possessed):
-            return False
-        if lexicon.is_setting(head) and not phrase.colours:
-            owns = after is not None and after.role == "owned"
-            if owns or not (directed or role in ("subject", "subject too", "predicate")):
-                self.settings.append(phrase)
-                return False
-        return True
 
     def relate(self, subjects: list[int], predicate: str, objects: list[int]) -> None:
         """States a relation of each subject to each object, once."""
@@ -136,8 +110,10 @@ class Things:
             subjects, predicate, objects = objects, "holding", subjects
         for subject in subjects:
             for other in objects:
-                if subject != other and (subject, predicate, other) not in self.relations:
-                    self.relations.append((subject, predicate, other))
+                if len(self.relations) >= MOST_RELATIONS:
+                    return
+                if subject != other:
+                    self.relations[subject, predicate, other] = None
 
     def bring_up(self, found: list[int], rank: int) -> None:
         """Puts things at `rank` of the salient ones, unless they are there or higher already."""
@@ -156,3 +132,13 @@ class Things:
         if pronoun == "their":  # of somebody rather than of some things
             fitting = [thing for thing in fitting if self.all[thing].is_person] or fitting
         return ([thing for thing in fitting if thing not in focus] or fitting)[:1]
+
+
+def _is_one_tag(thing: Thing, phrase: Phrase) -> bool:
+    """Whether an entry in a list of tags says more of an earlier one: "hat, red hat", "black hair, long hair"."""
+    known = thing.words
+    if not known or known <= {word.text for attribute in phrase.attributes for word in attribute}:
+        return True
+    has_other_colour = bool(phrase.colours) and bool(thing.phrase.colours)
+    is_part = phrase.head in BODY_PARTS or singular(phrase.head) in BODY_PARTS
+    return is_part and not has_other_colour

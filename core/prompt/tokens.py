@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 
 from . import Scene, parse_weights
@@ -41,6 +41,7 @@ def align(
     that are not in the text are passed over. Never raises.
     """
     embeddings = find_embeddings(clean_text) if embeddings is None else list(embeddings)
+    embedding_starts = [start for start, _ in embeddings]
     letters, places = _text_bytes(clean_text)
     spans: list[Span | None] = []
     at = 0  # next byte of the text
@@ -51,7 +52,8 @@ def align(
             word = word_ids[index] if word_ids is not None else None
             if index == 0 or pieces[index - 1] is not None or word != previous[1]:
                 here = places[at][0] if at < len(places) else len(clean_text)
-                previous = (next((span for span in embeddings if span[0] >= here), None), word)
+                coming = bisect_left(embedding_starts, here)
+                previous = (embeddings[coming] if coming < len(embeddings) else None, word)
             spans.append(previous[0])
             if previous[0] is not None:
                 while at < len(places) and places[at][0] < previous[0][1]:
@@ -153,13 +155,23 @@ def readable(piece: str | None, text: str) -> str:
         return text
 
 
-@dataclass(frozen=True)
-class _Content:
-    """A content token: its position on the whole axis and what it spells."""
+class _Places:
+    """Which tokens spell which characters. The tokens come in the order of what they spell, so a search by halves finds
+    those of a span.
+    """
 
-    position: int
-    span: Span | None
-    piece: str
+    def __init__(self, positions: Sequence[int], spans: Sequence[Span | None]) -> None:
+        placed = [(position, span) for position, span in zip(positions, spans, strict=True) if span is not None]
+        self.positions = [position for position, _ in placed]
+        self.starts = [start for _, (start, _) in placed]
+        self.ends = [end for _, (_, end) in placed]
+
+    def of(self, spans: Sequence[Span]) -> tuple[int, ...]:
+        """Positions of the tokens that spell any character of `spans`, in order."""
+        found: set[int] = set()
+        for start, end in spans:
+            found.update(self.positions[bisect_right(self.ends, start) : bisect_left(self.starts, end)])
+        return tuple(sorted(found))
 
 
 def build_targets(prompt_text: str, scene: Scene, tokens: Sequence[Sequence[Token]]) -> Targets:
@@ -174,18 +186,18 @@ def build_targets(prompt_text: str, scene: Scene, tokens: Sequence[Sequence[Toke
     prompt = parse_weights(prompt_text)
     embeddings = prompt.embeddings if prompt.text == scene.text else None
     spans = align(scene.text, [flat[i][0] for i in content], [flat[i][2] for i in content], embeddings)
-    placed = [
-        _Content(i, span, readable(flat[i][0], scene.text[slice(*span)] if span else ""))
-        for i, span in zip(content, spans, strict=True)
+    places = _Places(content, spans)
+    pieces = [
+        readable(flat[i][0], scene.text[slice(*span)] if span else "") for i, span in zip(content, spans, strict=True)
     ]
 
     objects: list[Target] = []
     index_of: dict[int, int] = {}
     for index, thing in enumerate(scene.objects):
-        positions = _positions(placed, thing.spans)
+        positions = places.of(thing.spans)
         if positions:
             index_of[index] = len(objects)
-            attributes = [Attribute(a.text, _positions(placed, a.spans)) for a in thing.attributes]
+            attributes = [Attribute(a.text, places.of(a.spans)) for a in thing.attributes]
             objects.append(Target(thing.name, thing.phrase, positions, tuple(a for a in attributes if a.positions)))
     relations = [
         Relation(index_of[r.subject], r.predicate, index_of[r.object])
@@ -196,15 +208,9 @@ def build_targets(prompt_text: str, scene: Scene, tokens: Sequence[Sequence[Toke
         prompt=prompt_text,
         objects=tuple(objects),
         relations=tuple(relations),
-        content=tuple(token.position for token in placed),
-        pieces=tuple(token.piece for token in placed),
+        content=tuple(content),
+        pieces=tuple(pieces),
         length=len(flat),
         chunk=len(tokens[0]) if tokens else 0,
-    )
-
-
-def _positions(content: Sequence[_Content], spans: Sequence[Span]) -> tuple[int, ...]:
-    """Positions of the tokens that spell any character of `spans`."""
-    return tuple(
-        t.position for t in content if t.span and any(t.span[0] < end and start < t.span[1] for start, end in spans)
+        notes=scene.notes,
     )

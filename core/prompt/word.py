@@ -11,14 +11,16 @@ from .scene import Span
 class Word:
     """A word or a punctuation mark: lower-cased `text`, tag of the CLAWS C5 set, place in the clean text.
 
-    Three tags are ours: "STOP" ends a sentence, "GAP" is something that is no English (an embedding, other scripts),
-    "LINK" joins tags of a tag list ("long_hair").
+    Five tags are ours: "STOP" ends a sentence, "GAP" is something that is no English (an embedding, other scripts),
+    "LINK" joins tags of a tag list ("long_hair"), "QUOTE" is a quotation mark, "UNIT" a camera's or picture's setting
+    ("50mm").
     """
 
     text: str
     tag: str
     start: int
     end: int
+    capital: bool = False
 
     @property
     def span(self) -> Span:
@@ -30,7 +32,7 @@ class Word:
 
     @property
     def is_adjective(self) -> bool:
-        return self.tag in ("AJ0", "AJC", "AJS", "ORD")
+        return self.tag in ("AJ0", "AJC", "AJS", "ORD", "UNIT")
 
     @property
     def is_determiner(self) -> bool:

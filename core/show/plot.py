@@ -7,7 +7,7 @@ from math import ceil, floor, log10
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from ..control.record import Record
+from ..control.record import Record, RunLog
 from ..drawing import FAINT, INK, LINE_COLOURS, PAPER, font, line_height, shortened, to_image
 
 # Drawn so much larger and then reduced: Pillow's lines are not smooth by themselves.
@@ -18,7 +18,7 @@ _MOST_LINES = 12
 _Line = list[tuple[float, float, bool]]
 
 
-def loss_plot(record: Record, width: int = 960, height: int = 540) -> Tensor:
+def loss_plot(record: Record | RunLog, width: int = 960, height: int = 540) -> Tensor:
     """Loss per target over the run, or its share of the attention if scores were edited; a batch's mean.
 
     [1, height, width, 3] in 0..1. A filled dot is a step's first evaluation, a ring where its updates took the loss
@@ -69,23 +69,23 @@ def epochs_plot(lines: dict[str, list[float]], title: str, width: int = 960, hei
     return chart.image()
 
 
-def _measure(record: Record) -> str:
+def _measure(record: Record | RunLog) -> str:
     return "share" if record.edited() else "loss"
 
 
-def _title(record: Record) -> str:
+def _title(record: Record | RunLog) -> str:
     images = (record.edited()[0].before if record.edited() else record.measured()[0].first).shape[0]
     what = "share of the attention" if record.edited() else "loss"
     return f"{record.method.title}: {what} per target" + (f", mean of {images} images" if images > 1 else "")
 
 
-def _reason(record: Record) -> str:
+def _reason(record: Record | RunLog) -> str:
     if record.method is None:
         return "Nothing has been recorded yet."
     return f"{record.method.title} made no {'edit' if record.method.kind == 'score_edit' else 'update'} in this run."
 
 
-def _lines(record: Record) -> dict[str, _Line]:
+def _lines(record: Record | RunLog) -> dict[str, _Line]:
     """One line per target: every step's first loss, and the one that its updates reached if there were several."""
     lines: dict[str, _Line] = {}
     for entry in record.edited():

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from ..control.record import Record
+from ..control.record import Record, RunLog
 
 # Below this relative change of the loss, the picture will hardly differ from the plain one.
 _HARDLY = 0.03
 # The same for the change of a target's share of the attention.
 _HARDLY_SHARE = 0.005
 _NOTHING = {"latent_loss": "no update", "score_edit": "no edit", "output_mix": "not mixed"}
+# So many runs get a line each.
+_MOST_RUNS = 8
 # So many images get a column of their own; of larger batches the mean is shown.
 _MOST_COLUMNS = 4
 
 
-def report(record: Record) -> str:
-    """A readable account of the run: method and settings, where it was active, each target's loss, time, warnings."""
-    if record.method is None:
+def report(record: Record, run: RunLog | None = None, sure: bool = True) -> str:
+    """A readable account of a run, the latest unless one is given: method and settings, where it was active, each
+    target's loss, time, warnings; and a line on every other run of the same queue entry.
+
+    `sure`: whether the run is that of the picture it is shown with.
+    """
+    run = run or record.latest
+    if run.method is None:
         return "Nothing has been recorded yet. Connect the MODEL of Apply Attention Control to a sampler and run it."
-    sections = [_heading(record), _activity(record), _losses(record), _shares(record), _notes(record)]
+    sections = [_heading(run), _runs(record, run), _activity(run), _losses(run), _shares(run), _notes(run, sure)]
     return "\n\n".join("\n".join(lines) for lines in sections if lines)
 
 
-def headline(record: Record) -> str:
+def headline(record: Record | RunLog) -> str:
     """The run in one line, for a node's face or a table: "T-SAM: 25 updates, loss 0.41 → 0.22"."""
     if record.method is None:
         return "nothing recorded yet"
@@ -37,13 +44,13 @@ def headline(record: Record) -> str:
     return f"{record.method.title}: {_count(record.updates, 'update')}, loss {_number(before)} → {_number(after)}"
 
 
-def overall_loss(record: Record) -> tuple[float, float]:
+def overall_loss(record: Record | RunLog) -> tuple[float, float]:
     """Mean over the images of the loss at the run's first evaluation and at its last."""
     measured = record.measured()
     return float(measured[0].totals[0].mean()), float(measured[-1].outcome[1].mean())
 
 
-def _heading(record: Record) -> list[str]:
+def _heading(record: RunLog) -> list[str]:
     method = record.method
     lines = [f"{method.title}, preset {method.preset} (arXiv {method.paper}), strength {record.strength:g}"]
     if record.reason:
@@ -56,10 +63,24 @@ def _heading(record: Record) -> list[str]:
     return lines
 
 
-def _activity(record: Record) -> list[str]:
+def _runs(record: Record, shown: RunLog) -> list[str]:
+    """How many runs there were, if it was more than one; what each did, if they are few."""
+    if record.count < 2:
+        return []
+    numbered = list(enumerate(record.runs, record.count - len(record.runs) + 1))
+    which = next((f"run {number}" for number, run in numbered if run is shown), "an earlier run")
+    lines = [f"{record.count} runs of this model in this queue entry. What follows, and the maps, are of {which}."]
+    if record.count <= _MOST_RUNS:
+        lines += [f"  Run {number}: {headline(run)}." for number, run in numbered]
+    return lines
+
+
+def _activity(record: RunLog) -> list[str]:
     if not record.finished:
         return ["The run is not over yet, or it ended before it was recorded."]
     lines = []
+    if record.pieces > 1:
+        lines.append(f"The run was made in {record.pieces} pieces.")
     if record.interrupted:
         lines.append("The run was interrupted; this is what was done until then.")
     start, end = record.window
@@ -100,7 +121,7 @@ def _activity(record: Record) -> list[str]:
     return lines
 
 
-def _losses(record: Record) -> list[str]:
+def _losses(record: RunLog) -> list[str]:
     measured = record.measured()
     if not measured:
         return []
@@ -121,7 +142,7 @@ def _losses(record: Record) -> list[str]:
     return ["Loss when the method began → when it ended (lower is better):", *_table(rows)]
 
 
-def _shares(record: Record) -> list[str]:
+def _shares(record: RunLog) -> list[str]:
     """Each edited step: its layers, and what share of the attention every target had and got."""
     edited = record.edited()
     if not edited:
@@ -143,8 +164,14 @@ def _shares(record: Record) -> list[str]:
     return [*named, f"Each target's share of the attention, before → after the edit{mean}:", *_table(rows)]
 
 
-def _notes(record: Record) -> list[str]:
+def _notes(record: RunLog, sure: bool) -> list[str]:
     notes = list(record.warnings)
+    if not sure:
+        notes.append(
+            "Nothing was sampled with this model in this queue entry: the picture comes from the cache, and these maps "
+            "from the last time that it was sampled, maybe for another picture. To be sure, change the seed and queue "
+            "again."
+        )
     for entry in (*record.steps, *record.edits, *record.mixes):
         notes += [f"At {entry.progress:.0%} of the run: {reason}." for reason in entry.skipped]
     if any(not entry.unconditional for entry in record.mixes):
@@ -154,12 +181,36 @@ def _notes(record: Record) -> list[str]:
             "the whole prompt was taken off in its place."
         )
     if record.finished:
-        notes += _judgement(record)
+        notes += [*_unrecognised(record), *_judgement(record)]
     notes = list(dict.fromkeys(notes))
     return ["Please note:", *(f"- {note}" for note in notes)] if notes else []
 
 
-def _judgement(record: Record) -> list[str]:
+def _missed(record: RunLog) -> int:
+    """Steps whose beginning was not seen, in a run that was not cut short."""
+    if record.recognised is None or record.interrupted:
+        return 0
+    return max((record.total_steps or 0) - record.recognised, 0)
+
+
+def _unrecognised(record: RunLog) -> list[str]:
+    """What to say of steps that the sampler took unseen."""
+    missed = _missed(record)
+    if not missed or record.strength <= 0:
+        return []
+    if record.recognised == 0:
+        return [
+            f"None of the {_count(record.total_steps, 'step')} of the sampler {record.sampler} could be told apart, as "
+            "it calls the model at noise levels of its own. So the method never acted, whatever its window, and the "
+            "picture is the plain one. Choose another sampler, for example euler or dpmpp_2m."
+        ]
+    return [
+        f"Of the {_count(record.total_steps, 'step')} of the sampler {record.sampler} only {record.recognised} could "
+        "be told apart, as it calls the model at noise levels of its own; in the others the method could not act."
+    ]
+
+
+def _judgement(record: RunLog) -> list[str]:
     """What the artist should do if the method had little or nothing to do."""
     if record.strength <= 0:
         return ["The strength is 0, so the picture is the plain one."]
@@ -168,14 +219,17 @@ def _judgement(record: Record) -> list[str]:
     if not record.acted:
         if record.interrupted:
             return []
+        if record.recognised == 0 and record.total_steps:
+            return []  # said already
         start, end = record.window
         if start >= end:
             return [
                 "The start and end set on the Apply node leave nothing of the method's own window "
                 f"({_span(*record.method.window)}), so nothing was changed. Let them overlap it."
             ]
+        which = "the steps that could be told apart" if _missed(record) else "this run's steps"
         return [
-            f"The method's window ({start:.0%} to {end:.0%}) holds none of this run's steps, so nothing was changed. "
+            f"The method's window ({start:.0%} to {end:.0%}) holds none of {which}, so nothing was changed. "
             "Widen start and end; with a denoise below 1 the sampling begins late, so end must be later."
         ]
     if record.method.kind == "output_mix":
@@ -195,7 +249,7 @@ def _judgement(record: Record) -> list[str]:
     return []
 
 
-def _judgement_of_edits(record: Record) -> list[str]:
+def _judgement_of_edits(record: RunLog) -> list[str]:
     edited = record.edited()
     if not edited:
         return ["No layer could be edited in any step, so the picture is the plain one."]

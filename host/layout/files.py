@@ -2,9 +2,11 @@
 
 import functools
 from pathlib import Path
+from pickle import UnpicklingError
 
 import comfy.utils
 import folder_paths
+from safetensors import SafetensorError
 
 from ...core.layout.learned import LearnedPredictor, load
 from ..errors import HostError
@@ -51,5 +53,16 @@ def _loaded(checkpoint: Path, vocabulary: Path, changed: float):
 
     # The host runs nodes in inference mode, whose tensors could not be used outside it.
     with torch.inference_mode(False):
-        model = load(comfy.utils.load_torch_file(str(checkpoint), safe_load=True))
+        model = load(_state(checkpoint))
     return model, RobertaTokenizerFast.from_pretrained(str(vocabulary))
+
+
+def _state(checkpoint: Path) -> dict:
+    """What the file holds. Raises HostError for one that did not arrive whole, or is something else."""
+    try:
+        return comfy.utils.load_torch_file(str(checkpoint), safe_load=True)
+    except (OSError, EOFError, KeyError, ValueError, RuntimeError, UnpicklingError, SafetensorError) as error:
+        raise HostError(
+            f"The layout predictor's file {checkpoint} cannot be read ({type(error).__name__}). Download "
+            "it again, or choose the solver, which needs none."
+        ) from None

@@ -14,15 +14,16 @@ from pathlib import Path
 import comfy.clip_vision
 import comfy.sd
 import comfy.sd1_clip
-import comfy.utils
 import torch
 from torch import Tensor
 
-from ..errors import HostError
-from .assemble import assemble_clip
-from .demo_model import ASSETS, CLIP_CONFIG, TOKEN_TABLE, TOKENS, VOCABULARY_SIZE
+from .assemble import Misfit, assemble_clip, check_fit
+from .assets import ASSETS, incomplete, read_weights
+from .demo_model import CLIP_CONFIG, TOKEN_TABLE, TOKENS, VOCABULARY_SIZE
+from .threads import on_one_thread, small_part, small_text
 
 WEIGHTS = ASSETS / "tinyclip.safetensors"
+_NAMES = ("the demo CLIP", "benchmarks/tinyshapes/train_clip.py")
 
 VISION_CONFIG = {
     "model_type": "clip_vision_model",
@@ -50,22 +51,25 @@ def assemble_vision(config: dict) -> comfy.clip_vision.ClipVisionModel:
         return comfy.clip_vision.ClipVisionModel(str(file))
 
 
+@on_one_thread
 def load_demo_clip(weights: Path = WEIGHTS) -> tuple[comfy.sd.CLIP, comfy.clip_vision.ClipVisionModel]:
-    """TinyCLIP's text encoder and vision tower. Raises HostError if the weights file is missing."""
-    if not weights.is_file():
-        raise HostError(
-            f"The demo CLIP's weights are missing: {weights}. Install the pack again, or train them with "
-            "benchmarks/tinyshapes/train_clip.py."
+    """TinyCLIP's text encoder and vision tower. Raises HostError for a weights file that is missing or damaged."""
+    read = read_weights(weights, *_NAMES, needs=(TOKEN_ROWS, TOKEN_IDS))
+    stored = {name: value.float() for name, value in read.items()}
+    vision, seen = assemble_vision(VISION_CONFIG), vision_weights(stored)
+    try:
+        clip = assemble_clip(
+            comfy.sd1_clip.SD1Tokenizer,
+            comfy.sd1_clip.SD1ClipModel,
+            {"clip_l": CLIP_CONFIG},
+            _text_weights(stored),
+            TOKENS,
         )
-    stored = {name: value.float() for name, value in comfy.utils.load_torch_file(str(weights), safe_load=True).items()}
-    clip = assemble_clip(
-        comfy.sd1_clip.SD1Tokenizer, comfy.sd1_clip.SD1ClipModel, {"clip_l": CLIP_CONFIG}, _text_weights(stored), TOKENS
-    )
-    vision = assemble_vision(VISION_CONFIG)
-    missing, unexpected = vision.load_sd(vision_weights(stored))
-    if missing or unexpected:
-        raise HostError(f"The demo CLIP's weights do not fit: {[*missing, *unexpected][0]}. Install the pack again.")
-    return clip, vision
+        check_fit(vision.model, seen)
+    except Misfit as error:
+        raise incomplete(weights, *_NAMES, f"of something else ({error})") from None
+    vision.load_sd(seen)
+    return small_text(clip), small_part(vision, "encode_image")
 
 
 def vision_weights(stored: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -7,7 +7,6 @@ and fails the way its large relatives do. benchmarks/tinyshapes/ trained it; ass
 
 from __future__ import annotations
 
-import json
 from functools import cache
 from pathlib import Path
 
@@ -15,17 +14,17 @@ import comfy.model_patcher
 import comfy.sd
 import comfy.sd1_clip
 import comfy.supported_models
-import comfy.utils
 import torch
 from torch import Tensor
 
-from ..errors import HostError
-from .assemble import assemble_clip, assemble_model
+from .assemble import Misfit, assemble_clip, assemble_model
+from .assets import ASSETS, incomplete, read_card, read_weights
 from .mean_vae import block_mean_vae
+from .threads import on_one_thread, small
 
-ASSETS = Path(__file__).resolve().parent.parent.parent / "assets"
 WEIGHTS = ASSETS / "tinyshapes.safetensors"
 CARD = ASSETS / "tinyshapes.json"
+_NAMES = ("the demo model", "benchmarks/tinyshapes/train.py")
 
 TOKENS = 16  # token positions: with 77, padding would take three quarters of all cross-attention
 
@@ -81,7 +80,7 @@ def is_demo_model(patcher) -> bool:
 @cache
 def demo_card() -> dict:
     """The model's card (assets/tinyshapes.json): vocabulary, sampling settings, recipe, metrics."""
-    return json.loads(CARD.read_text())
+    return read_card(CARD, *_NAMES)
 
 
 def _text_weights(stored: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -101,17 +100,27 @@ def _text_weights(stored: dict[str, Tensor]) -> dict[str, Tensor]:
     return weights
 
 
+def stored_weights(weights: Path = WEIGHTS) -> dict[str, Tensor]:
+    """The file's tensors under its own names. Raises HostError for a file that is missing or damaged."""
+    return read_weights(weights, *_NAMES, needs=(TOKEN_ROWS, TOKEN_IDS))
+
+
+@on_one_thread
 def load_demo_model(weights: Path = WEIGHTS) -> tuple[comfy.model_patcher.ModelPatcher, comfy.sd.CLIP, comfy.sd.VAE]:
-    """TinyShapes' diffusion model, text encoder and VAE. Raises HostError if the weights file is missing."""
-    if not weights.is_file():
-        raise HostError(
-            f"The demo model's weights are missing: {weights}. Install the pack again, or train them with "
-            f"benchmarks/tinyshapes/train.py."
-        )
-    stored = comfy.utils.load_torch_file(str(weights), safe_load=True)
+    """TinyShapes' diffusion model, text encoder and VAE. Raises HostError for a weights file that is missing or
+    damaged.
+    """
+    stored = stored_weights(weights)
     unet = {name.removeprefix(UNET_PREFIX): value for name, value in stored.items() if name.startswith(UNET_PREFIX)}
-    patcher = assemble_model(TinyShapes(UNET_CONFIG), unet)
-    clip = assemble_clip(
-        comfy.sd1_clip.SD1Tokenizer, comfy.sd1_clip.SD1ClipModel, {"clip_l": CLIP_CONFIG}, _text_weights(stored), TOKENS
-    )
-    return patcher, clip, block_mean_vae()
+    try:
+        patcher = assemble_model(TinyShapes(UNET_CONFIG), unet)
+        clip = assemble_clip(
+            comfy.sd1_clip.SD1Tokenizer,
+            comfy.sd1_clip.SD1ClipModel,
+            {"clip_l": CLIP_CONFIG},
+            _text_weights(stored),
+            TOKENS,
+        )
+    except Misfit as error:
+        raise incomplete(weights, *_NAMES, f"of something else ({error})") from None
+    return small(patcher, clip, block_mean_vae())

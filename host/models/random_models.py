@@ -18,6 +18,7 @@ from torch import Tensor
 
 from .assemble import assemble_clip, assemble_model
 from .mean_vae import block_mean_vae
+from .threads import on_one_thread, small
 
 TEXT = {"num_hidden_layers": 3, "num_attention_heads": 4}
 UNET = {"image_size": 32, "in_channels": 4, "out_channels": 4, "model_channels": 32, "use_spatial_transformer": True,
@@ -99,6 +100,7 @@ def random_weights(module: torch.nn.Module, seed: int) -> dict[str, Tensor]:
     return weights
 
 
+@on_one_thread
 def load_random_model(
     family: str, seed: int = 0, dtype: torch.dtype = torch.float32
 ) -> tuple[comfy.model_patcher.ModelPatcher, comfy.sd.CLIP, comfy.sd.VAE]:
@@ -116,4 +118,4 @@ def load_random_model(
     patcher = assemble_model(config_class(config_class.unet_config), random_weights(shapes, seed), dtype)
     options = {f"{name}_model_config": {**changes, "max_position_embeddings": 77} for name, changes in settings.items()}
     text = random_weights(encoder(device="meta", dtype=torch.float32, model_options=options), seed + 1)
-    return patcher, assemble_clip(tokenizer, encoder, settings, text), block_mean_vae()
+    return small(patcher, assemble_clip(tokenizer, encoder, settings, text), block_mean_vae())

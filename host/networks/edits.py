@@ -5,17 +5,24 @@ in its place, or another pack's replacement of the whole layer. So all of them k
 layers ever write their scores out, of the edited rows alone.
 """
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 import torch
 
 from ...core.control.scores import ScoreEditor
+from ...core.copies import CopiesToItself
 from ...core.maps.probabilities import scores
-from .rows import Rows
+from .rows import Part, Rows
 from .unet import Site, split_heads
 
 # An instance under this key of the run's transformer options: the host copies dicts and lists there, but not objects.
 KEY = "prompt_fidelity_edits"
+
+IN_PARTS = (
+    "The network is shown the picture in parts (tiles or windows of another node), and {} gives every object its share "
+    "in each of them, so objects may appear more than once."
+)
 
 
 @dataclass
@@ -27,11 +34,11 @@ class LayerEdit:
     sites: frozenset[Site]
 
 
-class EditChain:
+class EditChain(CopiesToItself):
     """All score edits of one run. The run that makes it applies it; the others add theirs.
 
-    `final` holds the probabilities [B, heads, pixels, tokens] that the layer at work now attends with, by chunk of
-    rows.
+    `final` holds the probabilities [B, heads, pixels, tokens] that the layer at work now attends with, by the first of
+    their rows.
     """
 
     def __init__(self) -> None:
@@ -47,42 +54,66 @@ class EditChain:
     ) -> torch.Tensor:
         """A layer's output [rows, pixels, heads * d], with the edits' effect on the controlled rows."""
         self.final = {}
-        h, w = options["activations_shape"][-2:]
         site = Site.of(options)
-        edits = [edit for edit in self.edits if edit.editor.active and site in edit.sites and q.shape[1] == h * w]
-        chunks = sorted({chunk for edit in edits for chunk in edit.rows.chunks(options)})
-        if not chunks:
+        edits = [edit for edit in self.edits if edit.editor.active and site in edit.sites]
+        if not edits or not edits[0].rows.makes_map(options, q.shape[1]):
             return out
+        by_part: dict[int, tuple[Part, list[LayerEdit]]] = {}
+        for edit in edits:
+            for part in edit.rows.parts(options, q.shape[0], k):
+                by_part.setdefault(part.rows.start, (part, []))[1].append(edit)
+        if not by_part:
+            return out
+        size = tuple(options["activations_shape"][-2:])
         out = out.clone()
-        size = q.shape[0] // len(options["uuids"])
-        for chunk in chunks:
-            rows = slice(chunk * size, (chunk + 1) * size)
-            mine = [edit for edit in edits if chunk in edit.rows.chunks(options)]
-            out[rows] += self._change(q[rows], k[rows], v[rows], heads, mine, site, (h, w), chunk, options).to(
-                out.dtype
-            )
+        for _, (part, mine) in sorted(by_part.items()):
+            rows = part.rows
+            out[rows] += self._change(q[rows], k[rows], v[rows], heads, mine, site, size, part).to(out.dtype)
         return out
 
     def _change(
-        self, q, k, v, heads: int, edits: list[LayerEdit], site: Site, size: tuple[int, int], chunk: int, options: dict
+        self, q, k, v, heads: int, edits: list[LayerEdit], site: Site, size: tuple[int, int], part: Part
     ) -> torch.Tensor:
-        """What the edits add to the output of one chunk's rows, [B, pixels, heads * d] float32."""
-        uuid = options["uuids"][chunk]
+        """What the edits add to the output of one part's rows, [B, pixels, heads * d] float32."""
         # A conditioning that was batched with a longer one is repeated: its first copy alone gives the same attention.
-        tokens = edits[0].rows.tokens[uuid]
+        tokens = part.tokens
         plain_scores = scores(split_heads(q, heads), split_heads(k[:, :tokens], heads))
         plain = plain_scores.softmax(dim=-1)
         edited = plain_scores
         for edit in edits:
-            edited = edit.editor.edit(edited, site, size, uuid)
+            edited = _edited(edit, edited, site, size, part)
         final = edited.softmax(dim=-1)
         for edit in edits:
             final = edit.editor.settle(final, plain)
+        images = None if part.place is None or part.place.has_all_images else part.place.images
         for edit in edits:
-            edit.editor.observe(plain, final, site, uuid)
-        self.final[chunk] = final
+            edit.editor.observe(plain, final, site, _key(part), images)
+        self.final[part.rows.start] = final
         change = (final - plain) @ split_heads(v[:, :tokens], heads).to(final.dtype)  # [B, heads, pixels, d]
         return change.transpose(1, 2).flatten(2)
+
+
+def _key(part: Part) -> Hashable:
+    """What tells a part from others that show something else; the same for the same part in every step."""
+    return (part.uuid, None if part.whole else part.place)
+
+
+def _edited(edit: LayerEdit, scores: torch.Tensor, site: Site, size: tuple[int, int], part: Part) -> torch.Tensor:
+    """One edit of a part's scores [B, heads, pixels, tokens].
+
+    The editor's memory of the step before is of the same pixels of the same images. Where a call shows some images of
+    the batch, each is edited by itself, as a window may hold others in the next step; where it isn't known what a call
+    shows, there is nothing to remember.
+    """
+    if part.place is None:
+        return edit.editor.edit(scores, site, size, None, remembers=False)
+    view = None if part.place.view.is_whole else part.place.view
+    if view is not None and part.uuid not in edit.rows.in_areas:
+        edit.rows.warn(IN_PARTS.format(edit.editor.method.title))
+    if part.place.has_all_images:
+        return edit.editor.edit(scores, site, size, (part.uuid, view))
+    each = zip(part.place.images, scores.split(1))
+    return torch.cat([edit.editor.edit(one, site, size, (part.uuid, view, image)) for image, one in each])
 
 
 def chain_of(model_options: dict) -> tuple[EditChain, bool]:

@@ -17,12 +17,19 @@ from comfy.ldm.modules.attention import (
 )
 
 from ...core.control.outputs import OutputMixer
+from ...core.copies import CopiesToItself
+from .calls import named_neighbours
 from .passes import draws_the_picture
-from .rows import Rows
+from .rows import Part, Rows
 from .unet import Site
 
+UNKNOWN_PLACE = (
+    "Another node{} shows the network parts of the picture without it being known which, so the objects were not put "
+    "into their regions there."
+)
 
-class LayerMixes:
+
+class LayerMixes(CopiesToItself):
     """One Apply node's mixing in one run. `local` holds the encoded prompt [1, tokens, C] of each placed object.
 
     `learning`: the mixture's own weights are being optimised, so that gradient passes are mixed too.
@@ -41,11 +48,13 @@ class LayerMixes:
         self.local = local
         self.learning = learning
         self.layers = cross_attentions(diffusion_model)
+        self._neighbours = ""
         self._entered: tuple[dict, torch.Tensor] | None = None
         self._keys: dict[Site, list[tuple[torch.Tensor, torch.Tensor]]] = {}
 
     def install(self, model_options: dict) -> None:
         """Into the run's own copy of the options."""
+        self._neighbours = named_neighbours(model_options)
         patches = model_options.setdefault("transformer_options", {}).setdefault("patches", {})
         patches["attn2_patch"] = [*patches.get("attn2_patch", []), self._enter]
         patches["attn2_output_patch"] = [*patches.get("attn2_output_patch", []), self._leave]
@@ -64,21 +73,36 @@ class LayerMixes:
         entered, self._entered = self._entered, None
         if entered is None or entered[0] is not extra_options:
             return out
-        h, w = extra_options["activations_shape"][-2:]
-        site, chunks = Site.of(extra_options), self.rows.chunks(extra_options)
-        if site not in self.layers or not chunks or out.shape[1] != h * w:
+        site, hidden = Site.of(extra_options), entered[1]
+        if site not in self.layers:
             return out
-        covered = self.mixer.covered(h, w, out.device)
-        rows = _rows(out, extra_options)
-        hidden = _rows(entered[1], extra_options)
-        negative = next((i for i, kind in enumerate(extra_options["cond_or_uncond"]) if kind == 1), None)
-        unconditional = None if negative is None else rows[negative][:, covered]
-        mixed = list(rows)
-        for chunk in chunks:
-            local = self._local(site, hidden[chunk][:, covered])
-            mixed[chunk] = rows[chunk].clone()
-            mixed[chunk][:, covered] = self.mixer.mix(rows[chunk][:, covered], local, site, (h, w), unconditional)
-        return torch.cat(mixed)
+        # Another pack may have added rows before the layer, and taken them together again after it.
+        before = self.rows.parts(extra_options, hidden.shape[0])
+        after = self.rows.parts(extra_options, out.shape[0])
+        if not before or not after or not self.rows.makes_map(extra_options, out.shape[1]):
+            return out
+        mixed = out.clone()
+        for part, inner in zip(after, before):
+            if part.place is None:
+                self.rows.warn(UNKNOWN_PLACE.format(self._neighbours))
+                continue
+            mixed[part.rows] = self._mixed(out, hidden[inner.rows], part, site, extra_options)
+        return mixed
+
+    def _mixed(self, out: torch.Tensor, hidden: torch.Tensor, part: Part, site: Site, options: dict) -> torch.Tensor:
+        """A part's rows of the layer's output [rows, pixels, C], each object mixed in where its region is shown."""
+        h, w = options["activations_shape"][-2:]
+        view = None if part.place.view.is_whole else part.place.view
+        covered = self.mixer.covered(h, w, out.device, view)
+        mixed = out[part.rows].clone()
+        if not len(covered):
+            self.mixer.saw(site)
+            return mixed
+        negative = self.rows.negative(options, part, out.shape[0])
+        unconditional = None if negative is None else out[negative][:, covered]
+        local = self._local(site, hidden[:, covered])
+        mixed[:, covered] = self.mixer.mix(mixed[:, covered], local, site, (h, w), unconditional, view)
+        return mixed
 
     def _local(self, site: Site, hidden: torch.Tensor) -> torch.Tensor:
         """The layer's output for each local prompt: hidden states [B, pixels, C] → [objects, B, pixels, C]."""
@@ -105,11 +129,6 @@ class LayerMixes:
                 for k, v in self._keys[site]
             ]
         )
-
-
-def _rows(tensor: torch.Tensor, options: dict) -> tuple[torch.Tensor, ...]:
-    """The chunks of a call's rows, one for each conditioning in it."""
-    return tensor.chunk(len(options["uuids"]))
 
 
 def cross_attentions(diffusion_model: torch.nn.Module) -> dict[Site, torch.nn.Module]:

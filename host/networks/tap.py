@@ -8,16 +8,29 @@ that was there) or the wrapped replacement patch of another pack gets its querie
 
 from collections.abc import Callable
 from contextlib import contextmanager
+from copy import deepcopy
 
+import comfy.patcher_extension
 import torch
 from comfy.ldm.modules.attention import attention_pytorch
 
-from ...core.maps.probabilities import MapMean, fold_repeats, probabilities
+from ...core.copies import CopiesToItself
+from ...core.maps.picture import PictureMaps
+from ...core.maps.probabilities import fold_repeats, probabilities
+from ...core.maps.view import Shown
+from .calls import named_neighbours
 from .edits import EditChain
 from .passes import draws_the_picture
-from .rows import Rows
+from .rows import Part, Rows
 from .skips import part_from_skips
 from .unet import Site, split_heads
+
+KEY = "prompt_fidelity"
+
+UNKNOWN_PLACE = (
+    "Another node{} shows the network parts of the picture without it being known which, so their attention maps were "
+    "left out."
+)
 
 
 class PassEnded(BaseException):
@@ -25,26 +38,43 @@ class PassEnded(BaseException):
     fault.
     """
 
+    def __init__(self, recording: "Recording | None" = None):
+        super().__init__()
+        self.recording = recording
+
 
 class Recording:
-    """The maps of one of a step's own passes: mean over the heads and the layers at `sites`, which are of one
-    resolution level.
+    """The maps of one of a step's own passes, in however many calls of the network it is made: mean over the heads and
+    the layers at `sites`, which are of one resolution level; of the prompt's `length` tokens.
     """
 
     gradient = False  # whether the maps are to be differentiated, and nothing beyond them has been seen yet
     draws = True  # whether the pass draws the picture, so that edits belong into it
 
-    def __init__(self, sites: frozenset[Site], tokens: int, length: int):
+    def __init__(self, sites: frozenset[Site], length: int, size: tuple[int, int] | None = None):
         self.sites = sites
-        self.tokens = tokens  # of the conditioning at hand ...
-        self.length = length  # ... and of the prompt alone: a conditioning that another was appended to has more
-        self.maps = MapMean()
-        self.seen: set[tuple] = set()
+        self.length = length
+        self.size = size
+        self.maps = PictureMaps(length, size)
+        self.seen: dict[Site, Shown] = {}
         self.controlled = False  # whether a ControlNet adds to the skip connections
 
     def result(self) -> torch.Tensor | None:
-        """[batch, h, w, length] float32, or None if no layer was recorded."""
-        return self.maps.mean[..., : self.length] if self.seen else None
+        """The whole pictures' maps [batch, h, w, length] float32, 0 where the prompt was not shown, or None if no
+        layer was recorded.
+        """
+        return self.maps.mean
+
+    def shown(self) -> torch.Tensor | None:
+        """As `result`, but only as far as the prompt was shown: what a loss is to judge."""
+        return self.maps.shown
+
+    def news(self, site: Site, part: Part) -> bool:
+        """Whether a layer shows anything of the pictures that it has not shown before.
+
+        Guidance packs (PAG, SAG, sliding windows) run the same rows once more, perturbed: only the first pass counts.
+        """
+        return self.seen.setdefault(site, Shown()).add(part.place)
 
 
 class GradientRecording(Recording):
@@ -53,51 +83,67 @@ class GradientRecording(Recording):
     gradient = True
     draws = False
 
-    def __init__(self, sites: frozenset[Site], tokens: int, length: int, end_after: Site):
-        super().__init__(sites, tokens, length)
+    def __init__(self, sites: frozenset[Site], length: int, size: tuple[int, int] | None = None, *, end_after: Site):
+        super().__init__(sites, length, size)
         self.end_after = end_after
+        self.heard: dict[Site, Shown] = {}
 
-    def take(self, probs: torch.Tensor, h: int, w: int) -> None:
-        self.maps.add(fold_repeats(probs, self.tokens), h, w)
+    def take(self, site: Site, part: Part, probs: torch.Tensor, h: int, w: int) -> None:
+        """A layer's probabilities [rows, heads, h·w, tokens] of one part of the pictures."""
+        if self.heard.setdefault(site, Shown()).add(part.place):
+            self._kept_in.add(fold_repeats(probs, part.tokens), h, w, part.place)
 
     @property
-    def complete(self) -> bool:
-        """Whether nothing is missing once the layer `end_after` has been seen."""
-        return bool(self.seen)
+    def _kept_in(self) -> PictureMaps:
+        return self.maps
 
     def ended(self) -> None:
-        raise PassEnded
+        """The layer `end_after` has been seen."""
+        raise PassEnded(self)
 
 
 class GuidedRecording(GradientRecording):
     """The maps of a step's own pass, differentiable up to `end_after`, where `on_end(self)` takes the gradient.
 
-    `maps` are what is shown, with the edits in them; the loss is made of the network's own (`own`), as in a pass for
-    the gradient alone: what an edit adds counts as given.
+    `maps` are what is shown, with the edits in them; the loss is made of the network's own, as in a pass for the
+    gradient alone: what an edit adds counts as given.
     """
 
     draws = True
 
-    def __init__(self, sites: frozenset[Site], tokens: int, length: int, end_after: Site, on_end: Callable):
-        super().__init__(sites, tokens, length, end_after)
+    def __init__(
+        self,
+        sites: frozenset[Site],
+        length: int,
+        size: tuple[int, int] | None = None,
+        *,
+        end_after: Site,
+        on_end: Callable,
+    ):
+        super().__init__(sites, length, size, end_after=end_after)
         self.on_end = on_end
-        self.own = MapMean()
-
-    def take(self, probs: torch.Tensor, h: int, w: int) -> None:
-        self.own.add(fold_repeats(probs, self.tokens), h, w)
+        self._own = PictureMaps(length, size)
+        self._images: tuple[int, ...] | None = None
 
     @property
-    def complete(self) -> bool:
-        return self.own.layers_seen
+    def _kept_in(self) -> PictureMaps:
+        return self._own
+
+    def take(self, site: Site, part: Part, probs: torch.Tensor, h: int, w: int) -> None:
+        self._images = self._images or tuple(part.place.images)
+        super().take(site, part, probs, h, w)
 
     def taken(self) -> torch.Tensor | None:
-        """[batch, h, w, length] with their graph, or None if no layer was recorded; the graph is let go of."""
-        maps = self.own.mean[..., : self.length] if self.own.layers_seen else None
-        self.own, self.gradient = MapMean(), False
-        return maps
+        """Maps [images, h, w, length] with their graph, of the images and as far as the pass showed them, or None if no
+        layer was recorded; the graph is let go of.
+        """
+        maps = self._own.shown
+        self._own, self.gradient = PictureMaps(self.length, self.size), False
+        return maps if maps is None or len(self._images) == len(maps) else maps[list(self._images)]
 
     def ended(self) -> None:
-        self.on_end(self)
+        if self._own.complete:  # else there are more calls to come: tiles, or the rest of a list
+            self.on_end(self)
 
 
 class Replay(GradientRecording):
@@ -105,19 +151,17 @@ class Replay(GradientRecording):
     happens as it did, and nothing counts.
     """
 
-    complete = False
-
     def __init__(self, recording: GradientRecording):
-        super().__init__(recording.sites, recording.tokens, recording.length, recording.end_after)
-        self.seen = set(recording.seen)
+        super().__init__(recording.sites, recording.length, recording.size, end_after=recording.end_after)
+        self.seen, self.heard = deepcopy(recording.seen), deepcopy(recording.heard)
         self.controlled = recording.controlled
         self.draws = recording.draws
 
-    def take(self, probs: torch.Tensor, h: int, w: int) -> None:
+    def ended(self) -> None:
         pass
 
 
-class Tap:
+class Tap(CopiesToItself):
     """One run's ear on the network. Deaf unless `recording` is set, or `edits` are to be applied.
 
     `edits` is the chain that the run's score edit is in, if it makes one; of all runs in the chain one `applies` it.
@@ -125,11 +169,15 @@ class Tap:
     until the model's own attention is right, and would stop too soon if it saw what an edit makes of that attention.
     """
 
-    def __init__(self, rows: Rows, sites: frozenset[Site], end_after: Site, length: int):
+    def __init__(
+        self, rows: Rows, sites: frozenset[Site], end_after: Site, length: int, size: tuple[int, int] | None = None
+    ):
         self.rows = rows
         self.sites = sites
         self.end_after = end_after
         self.length = length
+        self.size = size  # of the maps; None for that of the first layer
+        self.neighbours = ""
         self.edits: EditChain | None = None
         self.applies = False
         self.recording: Recording | None = None
@@ -138,13 +186,15 @@ class Tap:
     @contextmanager
     def listening(self, gradient: bool = False):
         """Records the maps of one pass; a `gradient` pass ends (PassEnded) after the last recorded layer."""
-        kind = (GradientRecording, self.end_after) if gradient else (Recording,)
-        with self.heard_by(kind[0](self.sites, self.tokens, self.length, *kind[1:])) as recording:
+        what = (self.sites, self.length, self.size)
+        with self.heard_by(
+            GradientRecording(*what, end_after=self.end_after) if gradient else Recording(*what)
+        ) as recording:
             yield recording
 
     def guided(self, on_end: Callable) -> GuidedRecording:
         """What is to hear a step's own pass that gives a gradient too (to be passed to `heard_by`)."""
-        return GuidedRecording(self.sites, self.tokens, self.length, self.end_after, on_end)
+        return GuidedRecording(self.sites, self.length, self.size, end_after=self.end_after, on_end=on_end)
 
     @contextmanager
     def heard_by(self, recording: Recording | None):
@@ -155,11 +205,6 @@ class Tap:
         finally:
             self.recording = before
 
-    @property
-    def tokens(self) -> int:
-        """Tokens of the controlled conditioning."""
-        return next(iter(self.rows.tokens.values()))
-
     def install(self, model_options: dict) -> None:
         options = model_options.setdefault("transformer_options", {})
         patches = options.setdefault("patches", {})
@@ -168,6 +213,21 @@ class Tap:
         replacements = options.setdefault("patches_replace", {})
         replacements["attn2"] = {slot: self._wrapped(patch) for slot, patch in replacements.get("attn2", {}).items()}
         options["optimized_attention_override"] = self._override(options.get("optimized_attention_override"))
+        self.neighbours = named_neighbours(model_options)
+        comfy.patcher_extension.add_wrapper_with_key(
+            comfy.patcher_extension.WrappersMP.APPLY_MODEL, KEY, self._apply_model, model_options, is_model_options=True
+        )
+
+    def _apply_model(self, executor, x, *args, **kwargs):
+        """The host's APPLY_MODEL wrapper: where a pass takes several calls (tiles, windows), the end of one is not that
+        of the pass.
+        """
+        try:
+            return executor(x, *args, **kwargs)
+        except PassEnded as ended:
+            if ended.recording is not self.recording or self.recording.maps.complete:
+                raise
+            return torch.zeros_like(x)
 
     def _announce(self, n, context, value, extra_options: dict):
         """The host's attn2 patch, called right before a cross-attention projects its inputs: changes nothing."""
@@ -234,24 +294,23 @@ class Tap:
         return replaced
 
     def _differentiable(self, q, k, heads: int, options: dict, mask) -> torch.Tensor | None:
-        """Hands this layer's probabilities [rows, heads, pixels, keys] to a recording that wants their gradient, and
-        tells it when there is no more to come; returns them.
+        """Hands this layer's probabilities to a recording that wants their gradient, and tells it when there is no more
+        to come. Returns them [rows, heads, pixels, keys] if they are those of all rows.
         """
         recording, site = self.recording, Site.of(options)
         if recording is None or not recording.gradient:
             return None
         probs = None
-        h, w = options["activations_shape"][-2:]
-        heard = (*options["uuids"], site)
-        if site in recording.sites and q.shape[1] == h * w and heard not in recording.seen:
-            if recording.draws:
-                q, k = self.rows.select(q, options), self.rows.select(k, options)
-            if q is not None:
+        if site in recording.sites and self.rows.makes_map(options, q.shape[1]):
+            parts = self._known(self.rows.parts(options, q.shape[0], k))
+            whole = not recording.draws or [part.rows for part in parts] == [slice(0, q.shape[0])]
+            if whole:  # a call of the controlled rows alone
                 probs = probabilities(split_heads(q, heads), split_heads(k, heads), mask=mask)
-                recording.take(probs, h, w)
-                if not recording.draws:
-                    recording.seen.add(heard)
-        if site == recording.end_after and recording.complete:
+            h, w = options["activations_shape"][-2:]
+            for part in parts:
+                own = probs[part.rows] if whole else self._own(q, k, heads, part)
+                recording.take(site, part, own, h, w)
+        if site == recording.end_after:
             recording.ended()
         return probs
 
@@ -270,23 +329,26 @@ class Tap:
     def _record(self, q, k, heads: int, options: dict) -> None:
         """Adds this layer's map if it is wanted."""
         recording, site = self.recording, Site.of(options)
+        if site not in recording.sites or not self.rows.makes_map(options, q.shape[1]):
+            return
         h, w = options["activations_shape"][-2:]
-        heard = (*options["uuids"], site)
-        # Guidance packs (PAG, SAG) run the same rows once more, perturbed: only the first pass counts.
-        if site not in recording.sites or q.shape[1] != h * w or heard in recording.seen:
-            return
-        rows_q, rows_k = self.rows.select(q, options), self.rows.select(k, options)
-        if rows_q is None:
-            return
-        mine = self._edited(options)
-        if mine is None:
-            mine = probabilities(split_heads(rows_q, heads), split_heads(rows_k, heads), mask=None)
-        recording.maps.add(fold_repeats(mine, recording.tokens), h, w)
-        recording.seen.add(heard)
+        for part in self._known(self.rows.parts(options, q.shape[0], k)):
+            if recording.news(site, part):
+                mine = self._edited(part)
+                mine = self._own(q, k, heads, part) if mine is None else mine
+                recording.maps.add(fold_repeats(mine, part.tokens), h, w, part.place)
 
-    def _edited(self, options: dict) -> torch.Tensor | None:
-        """The probabilities that the layer's first controlled rows attend with, if this run's chain has just edited
-        them.
-        """
+    def _known(self, parts: list[Part]) -> list[Part]:
+        """Those of which it is known what they show."""
+        if any(part.place is None for part in parts):
+            self.rows.warn(UNKNOWN_PLACE.format(self.neighbours))
+        return [part for part in parts if part.place is not None]
+
+    def _own(self, q, k, heads: int, part: Part) -> torch.Tensor:
+        """The probabilities [rows, heads, pixels, keys] of a part's rows as the network has them."""
+        return probabilities(split_heads(q[part.rows], heads), split_heads(k[part.rows], heads), mask=None)
+
+    def _edited(self, part: Part) -> torch.Tensor | None:
+        """Those that a part's rows attend with, if this run's chain has just edited them."""
         edits_it = self.edits is not None and self.edits.active
-        return self.edits.final.get(self.rows.chunks(options)[0]) if edits_it else None
+        return self.edits.final.get(part.rows.start) if edits_it else None

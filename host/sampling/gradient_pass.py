@@ -6,6 +6,7 @@ from collections.abc import Callable
 import comfy.samplers
 import torch
 
+from ...core.copies import CopiesToItself
 from ..networks.rows import controlled
 from ..networks.tap import PassEnded, Tap
 from .compiled import as_written
@@ -19,7 +20,7 @@ from .plan import Plan
 Evaluate = Callable[[torch.Tensor], "torch.Tensor | None"]
 
 
-class GradientPass:
+class GradientPass(CopiesToItself):
     """The gradient passes of one run; `seconds` is the time spent on them."""
 
     def __init__(self, guider, plan: Plan, tap: Tap):
@@ -67,7 +68,7 @@ class GradientPass:
                         model(scaling.down(latent).clone(), sigma, **kwargs)
                     except PassEnded:
                         pass
-                maps = recording.result()
+                maps = recording.shown()
                 if maps is not None and latent.requires_grad and not maps.requires_grad:
                     raise no_gradients(patcher.model.diffusion_model)
                 return maps if maps is None else scaling.up(maps)
@@ -82,13 +83,14 @@ class GradientPass:
         # Threads of the multi-GPU path run without gradients.
         options = {key: value for key, value in model_options.items() if key != "multigpu_clones"}
         for cond in controlled(self.guider, self.plan.targets):
-            recording.tokens = cond["cross_attn"].shape[1]
             recording.controlled = "control" in cond
             if "control" in cond:
                 cond = {**cond, "control": HeldControl(cond["control"])}
             comfy.samplers.calc_cond_batch(self.guider.inner_model, [[cond]], x, timestep, options)
-            # Reached only if the network ran to its end, or not at all: a conditioning that is not in force at this
-            # noise level, or a pack that answers from a cache.
-            if recording.seen:
+            # Reached only if the conditioning does not show the whole picture (an area, windows), is not in force at
+            # this noise level, or a pack answers from a cache.
+            if recording.maps.complete:
                 break
+        if recording.heard:  # several calls made the maps, of parts of the picture
+            raise PassEnded(recording)
         return x

@@ -14,6 +14,7 @@ import torch
 
 from ...core.control.parts import spread
 from ...core.control.prediction import PredictionGuide
+from ...core.copies import CopiesToItself
 from ...core.maps.probabilities import wide
 from ..networks.passes import KEY
 from ..networks.tap import GuidedRecording, Tap
@@ -42,7 +43,7 @@ class Guide:
         return None if self.recording is None else self.recording.result()
 
 
-class Guidance:
+class Guidance(CopiesToItself):
     """All guides of one run, several if the model went through several Apply nodes: they share one pass.
 
     `active` while the pass at work is the step's own though it is differentiated.
@@ -59,6 +60,7 @@ class Guidance:
         self._sigma = 0.0
         self._step_share = 0.0
         self._correction: torch.Tensor | None = None
+        self._corrected: list[tuple[torch.Tensor, torch.Tensor]] = []  # latents asked about, and their corrections
         self._memory: Memory | None = None
         self._scaling = Scaling(torch.float32)
 
@@ -70,30 +72,38 @@ class Guidance:
         """
         guide.recording = None
         self._armed.append(guide)
-        self._step_share, self._correction = step_share, None
+        self._step_share, self._corrected = step_share, []
         try:
             yield
         finally:
             self._armed.remove(guide)
-            self._correction = None
+            self._corrected = []
 
     def calc_cond_batch(self, executor, model, conds, x, timestep, model_options):
         """The host's CALC_COND_BATCH wrapper."""
         if not self._armed or x.requires_grad:  # nothing to do, or the gradient pass of a method that moves the latent
             return executor(model, conds, x, timestep, model_options)
-        if self._correction is None:
+        correction = self._known_for(x)
+        if correction is None:
             out = self._guided(executor, model, conds, x, timestep, model_options)
+            correction = self._known_for(x)
         else:  # a pack that asks again within the step (perturbed attention) asks the same, corrected model
             out = executor(model, conds, x, timestep, model_options)
-        if self._correction is None or self._correction.shape != x.shape:
+        if correction is None:
             return out
-        correction = self._correction.to(x.dtype)
+        correction = correction.to(x.dtype)
         return [each if cond is None else each + correction for each, cond in zip(out, conds, strict=True)]
+
+    def _known_for(self, x: torch.Tensor) -> torch.Tensor | None:
+        """The correction of this very latent: windows and tiles ask about several within a step."""
+        return next((known for of, known in self._corrected if of.shape == x.shape and torch.equal(of, x)), None)
 
     def _guided(self, executor, model, conds, x, timestep, model_options) -> list[torch.Tensor]:
         """A call's predictions, one for each list of conditionings; finds the correction on the way."""
         guides = {
-            guide: {i for i, each in enumerate(conds) for cond in each or () if guide.tap.rows.holds(cond["uuid"], i)}
+            guide: {
+                i for i, each in enumerate(conds) for cond in each or () if guide.tap.rows.controls(cond["uuid"], i)
+            }
             for guide in self._armed
         }
         mine = set().union(*guides.values())
@@ -104,9 +114,12 @@ class Guidance:
         ours = _with_held_controls([each if i in mine else None for i, each in enumerate(conds)])
         self._sigma = float(timestep.flatten()[0])
         heard = [guide for guide, lists in guides.items() if lists]
+        self._correction = None
         own = self._memory_of(heard, x).tried(
             lambda: self._own(heard, executor, model, ours, x, timestep, options), heard[0].plan.method.title
         )
+        if self._correction is not None:
+            self._corrected.append((x.clone(), self._correction))
         others = [None if i in mine else each for i, each in enumerate(conds)]
         if any(each is not None for each in others):
             rest = executor(model, others, x, timestep, model_options)
@@ -147,7 +160,9 @@ class Guidance:
         controlled = any("control" in cond for each in conds for cond in each or ())
         with ExitStack() as stack:
             for guide in self._heard:
-                guide.recording = guide.tap.guided(partial(self._last_layer_of, guide))
+                before, guide.recording = guide.recording, guide.tap.guided(partial(self._last_layer_of, guide))
+                if before is not None:  # what is shown is the whole picture, in however many windows
+                    guide.recording.maps, guide.recording.seen = before.maps, before.seen
                 guide.recording.controlled = controlled
                 stack.enter_context(guide.tap.heard_by(guide.recording))
             yield

@@ -6,6 +6,7 @@ from dataclasses import replace
 import comfy.patcher_extension
 
 from ...core.control.record import Record
+from ...core.copies import CopiesToItself
 from ...core.layout import Layout
 from ...core.methods.base import DEMO_PRESET, Method, OutputMix, Situation
 from ...core.prompt.targets import Targets
@@ -13,10 +14,12 @@ from ..errors import HostError
 from ..models.demo_model import is_demo_model
 from ..networks.rows import controlled
 from ..networks.unet import cross_attention_sites
+from .giving_back import give_back_memory
 from .memory import Memory
 from .plan import Plan
 from .run import KEY, Run
-from .samplers import facts_of, name_of
+from .samplers import facts_of
+from .solvers import name_of
 from .steps import with_solver_model
 
 
@@ -63,7 +66,7 @@ def attach(
     )
     if plan.mix is not None:
         plan = replace(plan, local=local_prompts(plan.mix.method, targets, layout))
-    plan.begin()
+    plan.announce()
     patched = model.clone()
     patched.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, KEY, _OuterSample(plan))
     if plan.moves or plan.guides:
@@ -104,7 +107,7 @@ def local_prompts(method: OutputMix, targets: Targets, layout: Layout | None) ->
     return tuple(targets.encode([method.local_prompt(phrase) for phrase in placed]))
 
 
-class _PrepareSampling:
+class _PrepareSampling(CopiesToItself):
     """The host's PREPARE_SAMPLING wrapper: room for what is kept for backward."""
 
     def __init__(self, plan: Plan):
@@ -115,7 +118,7 @@ class _PrepareSampling:
         return executor(model, [memory.rows_to_ask_for(), *noise_shape[1:]], conds, *args, **kwargs)
 
 
-class _OuterSample:
+class _OuterSample(CopiesToItself):
     """The host's OUTER_SAMPLE wrapper: makes a Run, lets the host sample with it, and closes the record whatever
     happens.
     """
@@ -124,21 +127,24 @@ class _OuterSample:
         self.plan = plan
 
     def __call__(self, executor, noise, latent_image, sampler, sigmas, *args, **kwargs):
-        guider, record = executor.class_obj, self.plan.record
+        guider = executor.class_obj
         self._check(guider, sampler)
-        self.plan.begin(sampler, sigmas)
+        log = self.plan.begin(sampler, sigmas, noise, latent_image)
         run = Run(self.plan, guider, sampler, sigmas, tuple(noise.shape[-2:]))
         run.install()
         started, finished = time.perf_counter(), False
         try:
             samples = executor(
-                noise, latent_image, with_solver_model(sampler, run.before_call), sigmas, *args, **kwargs
+                noise, latent_image, with_solver_model(sampler, run.before_call, run.clock), sigmas, *args, **kwargs
             )
             finished = True
             return samples
         finally:
             run.finish()
-            record.end(run.gradient.seconds, time.perf_counter() - started, interrupted=not finished)
+            log.end(run.gradient.seconds, time.perf_counter() - started, not finished, run.clock.recognised)
+            if finished:
+                self.plan.record.drawn(log, samples)
+            give_back_memory()
 
     def _check(self, guider, sampler) -> None:
         """Everything that can be known to fail, before anything is computed."""

@@ -4,11 +4,13 @@ from dataclasses import dataclass
 
 import torch
 
-from ...core.control.record import Record
+from ...core.control.record import Record, RunLog
 from ...core.layout import Layout
 from ...core.methods.base import LATENT, PREDICTION, LatentLoss, Method, OutputMix, Part, ScoreEdit
 from ...core.prompt.targets import Targets
-from .samplers import facts_of, name_of
+from ..progress import queue_entry
+from .samplers import facts_of
+from .solvers import name_of
 
 
 @dataclass(frozen=True)
@@ -67,10 +69,30 @@ class Plan:
     def _at_work(self) -> list[Part]:
         return [part for part in self.method.parts if part.weight > 0 and part.method.applies(self.targets)]
 
-    def begin(self, sampler=None, sigmas=()) -> None:
-        """Empties the record, and notes in it all that is known before a run (with a sampler) or
-        when the node has run.
-        """
+    def announce(self) -> None:
+        """Notes in the record all that is known when the node has run."""
+        self.record.plan(self.method, self.targets, warnings=self._warnings(), **self._known)
+
+    def begin(self, sampler, sigmas: torch.Tensor, noise: torch.Tensor, latent: torch.Tensor | None = None) -> RunLog:
+        """The log of the run that begins now with this sampler, or that it continues."""
+        return self.record.begin(
+            self.method,
+            self.targets,
+            sigmas=sigmas.tolist(),
+            size=(noise.shape[0], *noise.shape[-2:]),
+            latent=latent,
+            execution=queue_entry(),
+            sampler=name_of(sampler),
+            total_steps=max(len(sigmas) - 1, 0),
+            warnings=self._warnings(sampler),
+            **self._known,
+        )
+
+    @property
+    def _known(self) -> dict:
+        return {"strength": self.strength, "start": self.start, "end": self.end, "reason": self.reason}
+
+    def _warnings(self, sampler=None) -> list[str]:
         warnings = [*self.method.check(self.targets), *(self.hints if self.acts else ())]
         if self.mix is not None and self.layout is None:
             warnings.append(
@@ -85,14 +107,4 @@ class Plan:
                 f"The sampler {name_of(sampler)} takes the method's moves only in part: {facts.note}. Euler and "
                 f"dpmpp_2m take them whole."
             )
-        self.record.begin(
-            self.method,
-            self.targets,
-            strength=self.strength,
-            start=self.start,
-            end=self.end,
-            sampler=name_of(sampler) if sampler is not None else "",
-            total_steps=max(len(sigmas) - 1, 0),
-            warnings=warnings,
-            reason=self.reason,
-        )
+        return warnings

@@ -12,7 +12,8 @@ from ...core.control.parts import StepLog
 from ...core.control.prediction import PredictionGuide
 from ...core.control.scores import ScoreEditor
 from ...core.layout import solve
-from ...core.maps.resolution import choose_level
+from ...core.maps.resolution import choose_level, map_size
+from ..networks.calls import Calls
 from ..networks.edits import LayerEdit, chain_of
 from ..networks.mixes import LayerMixes
 from ..networks.rows import Rows
@@ -24,8 +25,7 @@ from .coordinates import Coordinates
 from .gradient_pass import GradientPass
 from .guidance import Guide, guidance_of
 from .plan import Plan
-from .samplers import facts_of
-from .steps import StepClock
+from .steps import StepClock, level_of
 
 KEY = "prompt_fidelity"
 # Pixels of the picture per latent pixel, in all models that can be patched.
@@ -40,16 +40,19 @@ class Run:
     def __init__(self, plan: Plan, guider, sampler, sigmas: torch.Tensor, latent_size: tuple[int, int]):
         self.plan = plan
         self.guider = guider
-        self.facts = facts_of(sampler)
-        self.clock = StepClock(sampler, sigmas)
+        self.log = plan.record.latest
+        # A run may go on where another ended; then its steps are numbered on.
+        self.clock = StepClock(sampler, sigmas, first=self.log.total_steps - (len(sigmas) - 1))
         self.coordinates = Coordinates(guider.model_patcher.get_model_object("model_sampling"))
         self.optimiser = self._optimiser()
         self.editor = self._editor()
         self.mixer = self._mixer(latent_size)
         sites = cross_attention_sites(guider.model_patcher.model.diffusion_model)
         level = choose_level(plan.method.resolution, *latent_size, list(sites.values()))
-        rows = Rows(guider, plan.targets)
-        self.tap = Tap(rows, sites_at(sites, level), last_site(sites, level), plan.targets.length)
+        self.calls = Calls()
+        rows = Rows(guider, plan.targets, self.calls, plan.record.warn)
+        size = map_size(*latent_size, level)
+        self.tap = Tap(rows, sites_at(sites, level), last_site(sites, level), plan.targets.length, size)
         if self.editor is not None:
             edited = edited_sites(sites, level, plan.edit.method.settings.layers)
             self.tap.edits, self.tap.applies = chain_of(guider.model_options)
@@ -71,21 +74,22 @@ class Run:
         if not plan.moves:
             return None
         return LatentOptimiser(
-            plan.method, plan.targets, plan.strength, *plan.window, on_progress=self._progress, log=plan.record.steps
+            plan.method, plan.targets, plan.strength, *plan.window, on_progress=self._progress, log=self.log.steps
         )
 
     def _guide(self) -> Guide | None:
         plan = self.plan
         if not plan.guides:
             return None
-        core = PredictionGuide(plan.method, plan.targets, plan.strength, *plan.window, log=plan.record.steps)
+        core = PredictionGuide(plan.method, plan.targets, plan.strength, *plan.window, log=self.log.steps)
         return Guide(core, self.tap, plan)
 
     def _editor(self) -> ScoreEditor | None:
         plan, edit = self.plan, self.plan.edit
         if edit is None:
             return None
-        return ScoreEditor(edit.method, plan.targets, plan.strength * edit.weight, *plan.window, log=plan.record.edits)
+        strength, memories = plan.strength * edit.weight, self.log.carried.setdefault("memories", {})
+        return ScoreEditor(edit.method, plan.targets, strength, *plan.window, log=self.log.edits, memories=memories)
 
     def _mixer(self, latent_size: tuple[int, int]) -> OutputMixer | None:
         plan, mix = self.plan, self.plan.mix
@@ -95,11 +99,12 @@ class Run:
         if layout is None:
             layout = solve(plan.targets, *(side * _PIXELS for side in reversed(latent_size)))
         return OutputMixer(
-            mix.method, plan.targets, layout, plan.strength * mix.weight, *plan.window, log=plan.record.mixes
+            mix.method, plan.targets, layout, plan.strength * mix.weight, *plan.window, log=self.log.mixes
         )
 
     def install(self) -> None:
         """Into the guider's options, which the host copies for each run and drops after it."""
+        self.calls.install(self.guider.model_options)
         self.tap.install(self.guider.model_options)
         if self.guide is not None:
             guidance_of(self.guider)
@@ -119,11 +124,12 @@ class Run:
 
         A score edit or an output mix that begins with a step stays in force for all of the step's network calls.
         """
+        self.calls.begin(x)
         if x.requires_grad:  # the gradient pass of another method that the model carries
             return model(x, sigma, **kwargs)
-        level = float(sigma.flatten()[0])
+        level = level_of(sigma)
         progress = self.coordinates.progress(level)
-        step = self.clock.begins(level)
+        step = self.clock.begins(level, x)
         if step is None:
             with self._as_written(kwargs), self._guidance(progress, level):
                 return model(x, sigma, **kwargs)
@@ -131,7 +137,7 @@ class Run:
         updating = self.optimiser is not None and self.optimiser.wants(progress)
         if updating:
             moved = self._moved(model, x, sigma, kwargs, progress, level)
-            x = x.copy_(moved) if self.facts.carry == "latent" else moved
+            x = x.copy_(moved) if self.clock.facts.carry == "latent" else moved
         for inside in self._inside:
             inside.begin(step, progress, level)
         if self.compiled and not updating and not self._acts:
@@ -141,9 +147,9 @@ class Run:
         maps = self.guide.shown() if self.guide is not None else None
         maps = recording.result() if maps is None else maps
         if maps is not None:
-            self.plan.record.maps.add(maps, self.plan.targets)
+            self.log.maps.add(maps, self.plan.targets)
             if updating:
-                self.optimiser.observe_after(maps)
+                self.optimiser.observe_after(recording.shown())
         return denoised
 
     def _guidance(self, progress: float, level: float):
@@ -177,7 +183,9 @@ class Run:
         return [inside for inside in (self.editor, self.mixer, guide) if inside is not None]
 
     def finish(self) -> None:
-        """The run is over, in whichever way."""
+        """The run is over, in whichever way. Nothing holds it in a circle, so it is gone at once, with all it held."""
+        if self.optimiser is not None:
+            self.optimiser.on_progress = None
         for inside in self._inside:
             inside.finish()
 
@@ -194,6 +202,6 @@ class Run:
 
     def _progress(self, log: StepLog) -> None:
         stop_if_interrupted()
-        first = (self.plan.record.steps or [log])[0].totals
+        first = (self.log.steps or [log])[0].totals
         before, now = float((first or log.totals)[0].mean()), float(log.totals[-1].mean())
         show_on_node(f"step {self._step + 1}/{self.clock.total}, loss {before:.3g} → {now:.3g}", self.plan.node_id)

@@ -2,10 +2,13 @@
 
 Measured on the host's own solvers with a constant model (tests/host/test_samplers.py repeats it): a solver that
 carries its x from step to step honours the move; one that predicts from its history of outputs distorts or drops it.
+Which solver a SAMPLER object is: solvers.py.
 """
 
 from dataclasses import dataclass
 from typing import Literal
+
+from .solvers import solvers_of
 
 Support = Literal["exact", "approximate", "refused"]
 Carry = Literal["latent", "output"]
@@ -98,23 +101,11 @@ UNKNOWN = SamplerFacts(
     "approximate", note="it is not one of ComfyUI's own, so how it treats a moved latent is not known"
 )
 
-# Solver functions whose name does not follow the host's pattern `sample_<name>`.
-_FUNCTION_NAMES = {
-    "sample_unipc": "uni_pc",
-    "sample_unipc_bh2": "uni_pc_bh2",
-    "dpm_fast_function": "dpm_fast",
-    "dpm_adaptive_function": "dpm_adaptive",
-}
-
-
-def name_of(sampler) -> str:
-    """The host's name of a SAMPLER object, or the name of its class or function where it is not one of the host's."""
-    function = getattr(sampler, "sampler_function", None)
-    if function is None:
-        return type(sampler).__name__
-    name = getattr(function, "__name__", type(function).__name__)
-    return _FUNCTION_NAMES.get(name, name.removeprefix("sample_"))
-
 
 def facts_of(sampler) -> SamplerFacts:
-    return SAMPLERS.get(name_of(sampler), UNKNOWN)
+    """The facts of the host's solver that `sampler` is, or that it calls under another name."""
+    solvers = solvers_of(sampler)
+    refused = [SAMPLERS[name] for name in solvers if SAMPLERS[name].support == "refused"]
+    if refused:
+        return refused[0]
+    return SAMPLERS[solvers[0]] if len(solvers) == 1 else UNKNOWN

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from live_server import Server
+from patience import Patience
 from playwright.sync_api import Page, sync_playwright
 from prompt_fidelity.tools.chromium import get_chromium
 
@@ -24,14 +26,16 @@ SETTINGS = {
     "Comfy.Graph.CanvasMenu": False,
     "Comfy.NodeBadge.NodeSourceBadgeMode": "None",
 }
+PAGE_SECONDS = 600  # for what the browser does at once unless it hangs; what takes its time has `until`
 TEXT_WIDGET = "$$node-text-preview"  # where the page shows what a node reports in words
 
 
 class ComfyPage:
     """The page, once it has started. `errors`: what its scripts threw; `elsewhere`: requests to other servers."""
 
-    def __init__(self, page: Page, url: str) -> None:
-        self.page = page
+    def __init__(self, page: Page, server: Server) -> None:
+        self.page, self.server, url = page, server, server.url
+        page.set_default_timeout(PAGE_SECONDS * 1000)
         self.errors: list[str] = []
         self.elsewhere: list[str] = []
         page.on("pageerror", lambda error: self.errors.append(str(error)))
@@ -40,7 +44,7 @@ class ComfyPage:
         page.goto(url)
         # The page opens a graph of its own at the end of its start, which would come over ours.
         opened = "window.app.extensionManager?.workflow?.activeWorkflow && window.app.graph?.nodes.length"
-        page.wait_for_function(f"() => window.app?.vueAppReady && {opened}", timeout=60_000)
+        self.until(lambda: page.evaluate(f"() => Boolean(window.app?.vueAppReady && {opened})"), "the page's start")
 
     def _note(self, address: str, own: str) -> None:
         if address.startswith("http") and not address.startswith(own):
@@ -72,8 +76,22 @@ class ComfyPage:
         prompt = self.page.evaluate("app.graphToPrompt().then(prompt => prompt.output)")
         return {node: {key: what[key] for key in ("class_type", "inputs")} for node, what in prompt.items()}
 
+    def until(self, condition, what: str = "the page", patience: Patience | None = None):
+        """What `condition()` gives as soon as it is true, asked for as long as page and server are alive and at it.
+
+        The page goes on in between.
+        """
+        patience = patience or Patience(what)
+        while not (found := condition()):
+            patience.check()
+            self.page.wait_for_timeout(100)
+        return found
+
     def queue(self, timeout: float = 120) -> None:
-        """Press Run and wait for the end. Raises AssertionError with the host's words if it fails."""
+        """Press Run and wait for the end. Raises AssertionError with the host's words if it fails.
+
+        `timeout` is in seconds of the server's work.
+        """
         self.page.evaluate(
             """() => { window.ended = null
             for (const kind of ['execution_success', 'execution_error', 'execution_interrupted'])
@@ -82,8 +100,8 @@ class ComfyPage:
         self.page.evaluate("app.queuePrompt(0)")
         refused = self.page.evaluate("app.lastNodeErrors")
         assert not refused, refused
-        self.page.wait_for_function("() => window.ended", timeout=timeout * 1000)
-        kind, detail = self.page.evaluate("window.ended")
+        patience = self.server.patience("a prompt queued by the page", work=timeout)
+        kind, detail = self.until(lambda: self.page.evaluate("window.ended"), patience=patience)
         assert kind == "execution_success", detail
 
     def texts(self) -> dict[str, str]:
@@ -98,12 +116,8 @@ class ComfyPage:
         """What the node of a type reports, as soon as `part` is in it: words come by websocket, a
         moment after the run.
         """
-        for _ in range(50):
-            if part in (said := self.texts().get(kind) or ""):
-                break
-            self.page.wait_for_timeout(100)
-        assert part in said, said
-        return said
+        self.until(lambda: part in (self.texts().get(kind) or ""), f'"{part}" on {kind}')
+        return self.texts()[kind]
 
     def boxes_on_canvas(self, node: int) -> list[dict]:
         """The boxes that a Create Bounding Boxes node would send."""
@@ -161,13 +175,13 @@ class ComfyPage:
 
 
 @contextmanager
-def open_page(url: str, width: int = 1600, height: int = 1000) -> Iterator[ComfyPage]:
+def open_page(server: Server, width: int = 1600, height: int = 1000) -> Iterator[ComfyPage]:
     """A page of its own in a Chromium of its own."""
     chromium = get_chromium()
     variables = {**os.environ, **chromium.variables}
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium.program, env=variables, args=FLAGS)
         try:
-            yield ComfyPage(browser.new_page(viewport={"width": width, "height": height}), url)
+            yield ComfyPage(browser.new_page(viewport={"width": width, "height": height}), server)
         finally:
             browser.close()

@@ -14,5 +14,5 @@ from comfy_page import ComfyPage, open_page  # noqa: E402
 
 @pytest.fixture(scope="module")
 def comfy(server: Server) -> Iterator[ComfyPage]:
-    with open_page(server.url) as page:
+    with open_page(server) as page:
         yield page

@@ -83,7 +83,7 @@ def main() -> None:
 
     process, server = start(Path(os.environ["COMFYUI_PATH"]), Path(tempfile.mkdtemp()))
     try:
-        with open_page(server.url) as comfy:
+        with open_page(server) as comfy:
             for recipe in recipes:
                 prompt = recipe.graph(options.seed)
                 workflow = laid_out(comfy, prompt, recipe)

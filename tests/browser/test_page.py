@@ -1,7 +1,5 @@
 """The pack in ComfyUI's own page: workflows open without complaint, run, and show on our nodes what happened."""
 
-import json
-import time
 from pathlib import Path
 
 import pytest
@@ -82,13 +80,13 @@ def test_a_workflow_opens_and_runs(comfy: ComfyPage, server: Server, name: str):
     types = {node["class_type"] for node in prompt.values()}
     expected = {kind for kind in types & TELLING} | {"pictures"}
     showing = "FidelityViewMaps" if "FidelityViewMaps" in types else "SaveImage"
-    for _ in range(50):  # the page draws what the websocket brought a moment later
-        texts, pictures = comfy.texts(), comfy.pictures()
-        shown = {kind for kind, text in texts.items() if text} | ({"pictures"} if pictures.get(showing) else set())
-        if expected <= shown:
-            break
-        time.sleep(0.1)
-    assert expected <= shown, json.dumps(texts, indent=1)
+
+    def shown() -> set[str]:
+        reported = {kind for kind, text in comfy.texts().items() if text}
+        return reported | ({"pictures"} if comfy.pictures().get(showing) else set())
+
+    # The page draws what the websocket brought a moment later.
+    comfy.until(lambda: expected <= shown(), f"{sorted(expected)} on the page")
 
 
 def test_a_box_that_is_moved_by_hand_moves_the_object(comfy: ComfyPage):

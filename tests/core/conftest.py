@@ -3,9 +3,4 @@
 import sys
 from pathlib import Path
 
-import torch
-
 sys.path.append(str(Path(__file__).resolve().parent))
-
-# The tensors here are so small that threads only wait for each other: one is twenty times as fast on a busy machine.
-torch.set_num_threads(1)

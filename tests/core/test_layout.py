@@ -60,6 +60,16 @@ def test_a_thing_on_another_touches_it_and_a_thing_in_another_lies_in_it():
     assert cup.width < 0.7 * box.width
 
 
+@pytest.mark.parametrize("size", [(512, 768), (768, 512)])
+def test_side_by_side_things_are_level_and_stacked_ones_in_line(size):
+    """Among others that crowd them: nothing but the relation draws them to one height, or to one place across."""
+    relations = [(0, "left of", 1), (2, "above", 3)]
+    for seed in range(12):
+        layout = solve(targets_of(["cat", "dog", "cup", "box"], relations), *size, SolverSettings(seed=seed))
+        cat, dog, cup, box = (layout.of(i).box.centre for i in range(4))
+        assert abs(cat[1] - dog[1]) < 0.03 and abs(cup[0] - box[0]) < 0.03
+
+
 def test_a_thing_between_two_stands_between_them():
     layout = solve(targets_of(["ball", "cat", "dog"], [(0, "between", 1), (0, "between", 2)]), 768, 512)
     ball, cat, dog = (layout.of(i).box.centre[0] for i in range(3))
@@ -129,3 +139,26 @@ def test_a_layout_of_other_objects_is_refused():
         layout.check(targets_of(["clock"]))
     assert layout.holds(Relation(0, "left of", 1)) is None
     assert "black car" in layout.summary() and Layout((), 8, 8).summary()
+
+
+@pytest.mark.parametrize(
+    "count, relations, notes",
+    [
+        (50, [(i, "left of", (i + 1) % 50) for i in range(50)], 1),
+        (60, [(i, predicate, i + 1) for predicate in ("left of", "above") for i in range(59)], 0),
+        (60, [(i, "in", i + 1) for i in range(59)], 0),
+        (3, [(0, "in", 1), (1, "in", 2), (2, "in", 0)], 1),
+        (3, [(0, "in", 1), (0, "left of", 1), (1, "in", 2)], 0),
+    ],
+)
+def test_long_rows_and_circles_have_a_layout_too(count, relations, notes):
+    targets = targets_of([str(i) for i in range(count)], relations)
+    layout = solve(targets, 1024, 1024)
+    assert len(layout.placements) == count
+    assert all(placement.box.is_inside and placement.box.width > 0.01 for placement in layout.placements)
+    assert len(layout.notes) == notes
+
+
+def test_more_objects_than_can_be_placed_are_refused_in_words():
+    with pytest.raises(MethodError, match="61 objects are too many for a layout: at most 60"):
+        solve(targets_of([str(i) for i in range(61)]), 512, 512)

@@ -121,3 +121,65 @@ def test_places_that_come_first_and_relative_clauses(text, expected):
 )
 def test_words_of_place_that_relate_nothing(text):
     assert relations(text) == set()
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        (
+            "a man wearing a blue shirt and a woman wearing a red dress",
+            {"man wearing shirt", "woman wearing dress"},
+        ),
+        ("a bowl with apples and a plate with grapes", {"bowl with apples", "plate with grapes"}),
+        ("a man wearing a hat and a blue scarf", {"man wearing hat", "man wearing scarf"}),
+        ("a woman holding a cat and a book", {"woman holding cat", "woman holding book"}),
+        ("a girl with a basket and a boy", {"girl with basket"}),
+    ],
+)
+def test_what_is_described_alike_stands_side_by_side(text, expected):
+    assert relations(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("a corgi with cowboy hat riding a skateboard", {"corgi with cowboy hat", "corgi riding skateboard"}),
+        ("a cat in a hat sitting on a mat", {"cat in hat", "cat on mat"}),
+        ("a cat with a bow on a sofa", {"cat with bow", "cat on sofa"}),
+        (
+            "a woman holding a cat and a book sitting on a bench",
+            {"woman holding cat", "woman holding book", "woman on bench"},
+        ),
+        ("a hedgehog with a backpack that is eating a pear", {"hedgehog with backpack", "hedgehog eating pear"}),
+        ("a bird with a worm in its beak perched on a branch", {"bird holding worm", "bird on branch"}),
+        ("a cat chased by a dog", {"dog chasing cat"}),
+        ("a woman holding a cat sitting on a bench", {"woman holding cat", "woman on bench"}),
+        ("a man next to a dog eating a bone", {"man next to dog", "dog eating bone"}),
+        ("a man next to a boy with a cap", {"man next to boy", "boy with cap"}),
+        ("a wizard's hat on a table", {"hat on table"}),
+        ("a girl kisses a frog", {"girl kissing frog"}),
+        ("1girl, twin tails, holding sword", {"girl holding sword"}),
+        ("a fox reading a book under a tree", {"fox reading book", "fox below tree"}),
+        ("a boy drawing a dinosaur on a blackboard", {"boy drawing dinosaur", "dinosaur on blackboard"}),
+    ],
+)
+def test_what_is_done_is_done_by_who_can_do_it(text, expected):
+    assert relations(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("left: a red apple, right: a green pear", {"pear right of apple"}),
+        ("a cat left and a dog right", {"dog right of cat"}),
+        ("[left] a dog [right] a cat", {"cat right of dog"}),
+        ("the left girl, the right boy", {"girl left of boy"}),
+        ("the left girl has red hair, the right girl has blue hair", {"girl left of girl", "girl with hair"}),
+        ("left: a knight, center: a dragon", {"knight left of dragon"}),
+        ("a cup at the top and a plate at the bottom", {"plate below cup"}),
+        ("a sun in the top left corner and a boat in the bottom right corner", {"boat right of sun", "sun above boat"}),
+        ("on the right side there is a tree, on the left side there is a house", {"house left of tree"}),
+    ],
+)
+def test_sides_of_the_picture(text, expected):
+    assert relations(text) == expected

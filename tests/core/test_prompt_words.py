@@ -72,3 +72,18 @@ def test_what_is_not_there_is_named(text, words, says):
     with pytest.raises(WordNotFound, match=says) as error:
         find_words(text, words)
     assert isinstance(error.value, ValueError)
+
+
+@pytest.mark.parametrize(
+    "text, words, names",
+    [
+        ("a cat and a dog", "the cat, dogs", ["cat", "dog"]),
+        ("a cat and two dogs", "a cat、one dog", ["cat", "dogs"]),
+        ("cat，dog；bird", "bird；cat，dog", ["bird", "cat", "dog"]),
+        ("a red embedding:x and a dog", "red embedding:x; dog", ["embedding:x", "dog"]),
+        ("a cat's toy", "the cat's toy", ["toy"]),
+        ("two cats and another cat", "another cat, cats", ["cat", "cats"]),
+    ],
+)
+def test_articles_numbers_and_other_commas(text, words, names):
+    assert [thing.name for thing in find_words(text, words).objects] == names

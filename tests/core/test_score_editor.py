@@ -105,3 +105,42 @@ def test_the_plot_shows_the_shares():
     plot, empty = loss_plot(record_of(images=2)), Record()
     empty.begin(AttentionRegulation(), make_targets())
     assert plot.shape == (1, 540, 960, 3) and plot.std() > loss_plot(empty).std() > 0
+
+
+def test_every_part_and_size_has_a_memory_of_its_own_that_goes_when_it_is_no_longer_shown():
+    editor = ScoreEditor(AttentionRegulation(), make_targets())
+    alone = ScoreEditor(AttentionRegulation(), make_targets())
+
+    def edited(which, step, side, part):
+        scores = scores_of(1, seed=step)[:, :, : side * side]
+        final = which.edit(scores, "input 7", (side, side), part)
+        which.observe(scores.softmax(-1), final.softmax(-1), "input 7", part)
+        return final
+
+    for step, parts in enumerate((("a", "b"), ("a",), ("a",), ("b",))):
+        for one in (editor, alone):
+            one.begin(step, step / 10)
+        for part in parts:
+            side = 8 if step == 1 else 16  # a network that works at half the size for one step
+            if part == "a":
+                assert torch.equal(edited(editor, step, side, "a"), edited(alone, step, side, "a"))
+            else:
+                edited(editor, step, side, "b")
+    editor.finish()
+    assert {part for _, _, part in editor._memories} == {"a", "b"}
+    fresh = ScoreEditor(AttentionRegulation(), make_targets())
+    fresh.begin(3, 0.3)
+    editor.begin(3, 0.3)
+    # "b" was away for two steps: what it was then is forgotten.
+    assert len(next(noted for key, noted in editor._memories.items() if key[2] == "b")) == 1
+    editor.finish()
+
+
+def test_the_shares_of_images_in_windows_are_each_images_own():
+    editor = ScoreEditor(AttentionRegulation(), make_targets())
+    editor.begin(0, 0.0)
+    for value, images in ((0.1, (0, 1)), (0.2, (1, 2))):
+        plain = torch.full((2, 1, 4, 77), value)
+        editor.observe(plain, plain, "input 7", images, images)
+    editor.finish()
+    torch.testing.assert_close(editor.log[0].before, torch.tensor([[0.1, 0.1], [0.15, 0.15], [0.2, 0.2]]))

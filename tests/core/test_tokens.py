@@ -166,6 +166,11 @@ def test_positions_skip_the_ends_of_chunks():
     assert targets.length == 154 and targets.content[74:77] == (75, 78, 79)
 
 
+def test_a_neighbour_without_a_space_is_not_taken_along():
+    targets = build_targets("1girl", extract("1girl"), chunks(["1", "girl</w>"]))
+    assert [(target.name, target.positions) for target in targets.objects] == [("girl", (2,))]
+
+
 def test_an_object_cut_off_by_the_encoder_is_left_out_with_its_relations():
     text = "a cat above a dog"
     targets = build_targets(text, extract(text), chunks(bpe("a cat above")))

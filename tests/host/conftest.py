@@ -25,6 +25,3 @@ from comfy.cli_args import args  # noqa: E402
 
 if not torch.cuda.is_available():
     args.cpu = True
-
-# The networks of these tests are so small that threads only wait for each other.
-torch.set_num_threads(1)

@@ -103,13 +103,13 @@ def test_a_gradient_that_is_not_finite_skips_the_update_and_is_reported(monkeypa
 
 
 def test_a_network_that_was_skipped_is_reported():
-    """A pack answers from memory now and then, in the network's place: no map arrives."""
+    """A pack may answer from memory without saying that it is a cache: no map arrives."""
 
     def from_memory(executor, model, conds, x_in, timestep, model_options):
         return [torch.zeros_like(x_in) for _ in conds]
 
     model = models("sd1")[0].clone()
-    model.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.CALC_COND_BATCH, "theirs", from_memory)
+    model.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.CALC_COND_BATCH, "memory", from_memory)
     with torch.inference_mode():
         controlled, record = attach(model, METHODS["t_sam"](), encoded("sd1")[1])
     sample(controlled)

@@ -3,12 +3,12 @@ be resumed.
 """
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from patience import finished
 from prompt_fidelity.core.methods import METHODS
 
 import nodes as host
@@ -44,9 +44,11 @@ def encoded(artist):
 
 def run(*options: str, folder: Path) -> tuple[dict, str]:
     command = [sys.executable, str(ROOT / "benchmarks" / "fidelity.py"), "--json", "--out", str(folder), *options]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1]), done.stdout
+    log = folder.with_name(f"{folder.name}.log")
+    ended = finished(command, "the benchmark", log)
+    text = log.read_text()
+    assert ended == 0, text
+    return json.loads([line for line in text.splitlines() if line.startswith("{")][-1]), text
 
 
 def test_its_plain_pictures_are_ksamplers(artist, encoded):

@@ -1,15 +1,21 @@
 """Latent losses that act in the prediction: one pass, a separate pass's gradient, what every sampler makes of it."""
 
 import functools
+from dataclasses import replace
 
 import comfy.samplers
 import pytest
 import torch
-from hostkit import FAMILIES, LATENT_METHODS, fingerprint, models, noise, patched, sample
+from hostkit import FAMILIES, LATENT_METHODS, encoded, fingerprint, models, noise, patched, sample
 from prompt_fidelity.core.control import prediction
+from prompt_fidelity.core.methods import METHODS
 from prompt_fidelity.core.methods.base import PREDICTION
+from prompt_fidelity.core.methods.combined import CombinedMethods
+from prompt_fidelity.host.models.demo_model import load_demo_model
 from prompt_fidelity.host.sampling import guidance, run
 from prompt_fidelity.host.sampling.coordinates import Coordinates
+from prompt_fidelity.host.sampling.install import attach
+from prompt_fidelity.host.text import encode_with_targets
 
 GUIDED = {"acts_on": PREDICTION, "refine_steps": 0}
 
@@ -107,9 +113,9 @@ def test_strength_nought_changes_no_bit(family, method):
 @pytest.mark.parametrize("cfg", [1.0, 5.0])
 def test_the_loss_falls(cfg):
     start = noise(1, 4, 32, 32)
-    settings = GUIDED | {"end": 1.0, "step_size": 40.0}
+    settings = GUIDED | {"end": 1.0}
     losses = []
-    for size in (1e-9, 40.0):
+    for size in (1e-9, 5.0):
         model, record = patched("sd1", "attend_and_excite", settings=settings | {"step_size": size})
         sample(model, "sd1", start=start, steps=8, cfg=cfg)
         losses.append(float(record.steps[-1].totals[-1].mean()))
@@ -123,19 +129,30 @@ def test_nothing_is_left_on_the_model():
     assert fingerprint(model) == before
 
 
-def final_loss(sampler: str, size: float, start: torch.Tensor) -> float:
-    """The loss of the last guided step of a run to its end."""
-    settings = GUIDED | {"end": 0.9, "step_size": size, "decay": 0.0}
-    model, record = patched("sd1", "attend_and_excite", settings=settings)
-    sample(model, "sd1", start=start, steps=10, sampler=sampler)
+@functools.cache
+def demo():
+    """(model, conditioning, targets, negative) of the demo model, whose maps say something."""
+    with torch.inference_mode():
+        model, clip, _ = load_demo_model()
+        positive, targets = encode_with_targets(clip, "a red ball and a blue ring and a green bar")
+        return model, positive, targets, encode_with_targets(clip, "")[0]
+
+
+def final_loss(sampler: str, size: float) -> float:
+    """The loss at the last guided call of a run."""
+    model, positive, targets, negative = demo()
+    method = METHODS["t_sam"]
+    settings = replace(method.PRESETS["demo"], acts_on=PREDICTION, step_size=size, decay=0.0, end=0.6)
+    with torch.inference_mode():
+        guided, record = attach(model, method(settings), targets)
+    sample(guided, positive=positive, negative=negative, start=noise(2, 4, 16, 16), steps=12, cfg=1.75, sampler=sampler)
     return float(record.steps[-1].totals[-1].mean())
 
 
 @functools.cache
 def fall(sampler: str) -> float:
     """By how much guidance lowers the loss at the end of the window."""
-    start = noise(1, 4, 32, 32)
-    return final_loss(sampler, 1e-9, start) - final_loss(sampler, 10.0, start)
+    return final_loss(sampler, 1e-9) - final_loss(sampler, 1.0)
 
 
 @pytest.mark.parametrize("sampler", comfy.samplers.SAMPLER_NAMES)
@@ -143,3 +160,143 @@ def test_every_sampler_takes_the_guidance_in_full(sampler):
     """What a sampler makes of a changed prediction is what it makes of any model: none is an exception."""
     assert fall("euler") > 0
     assert fall(sampler) >= 0.5 * fall("euler")
+
+
+def corrections(monkeypatch, steps: int) -> torch.Tensor:
+    """What the first step's prediction is moved by, in a run of `steps` steps."""
+    seen = []
+    note = prediction.PredictionGuide.note
+    monkeypatch.setattr(
+        prediction.PredictionGuide,
+        "note",
+        lambda self, moved, finite, x: (seen.append(moved.clone()), note(self, moved, finite, x)),
+    )
+    model, record = patched("sd1", "attend_and_excite", settings=GUIDED)
+    sample(model, "sd1", start=noise(1, 4, 16, 16), steps=steps)
+    return seen[0] / (1 - record.steps[1].sigma / record.steps[0].sigma)
+
+
+def test_the_correction_does_not_depend_on_the_number_of_steps(monkeypatch):
+    """It is a field of the latent and the noise level: few steps get the same push as many."""
+    torch.testing.assert_close(corrections(monkeypatch, 5), corrections(monkeypatch, 40), rtol=1e-4, atol=1e-6)
+
+
+def test_every_image_of_a_batch_is_its_own(monkeypatch):
+    model = models("sd1", torch.float64)[0]
+    monkeypatch.setattr("hostkit.models", lambda family, dtype=None: (model, *models(family)[1:]))
+    monkeypatch.setattr(guidance, "wide", torch.Tensor.double)
+    start = noise(3, 4, 16, 16)
+    settings = GUIDED | {"step_size": 5.0}
+    together = sample(patched("sd1", "syngen", settings=settings)[0], "sd1", start=start)
+    alone = [sample(patched("sd1", "syngen", settings=settings)[0], "sd1", start=one[None]) for one in start]
+    torch.testing.assert_close(together, torch.cat(alone), rtol=1e-4, atol=1e-4)
+
+
+def test_two_apply_nodes_give_what_the_two_methods_together_give():
+    settings = {name: replace(METHODS[name]().settings, **GUIDED, step_size=2.0) for name in ("t_sam", "syngen")}
+    first, second = (METHODS[name](chosen) for name, chosen in settings.items())
+    targets, start = encoded("sd1")[1], noise(1, 4, 24, 16)
+    with torch.inference_mode():
+        once, record_once = attach(models("sd1")[0], first, targets)
+        twice, record_twice = attach(once, second, targets)
+        together, _ = attach(models("sd1")[0], CombinedMethods([(first, 1.0), (second, 1.0)]), targets)
+    in_series = sample(twice, "sd1", start=start)
+    assert record_once.updates > 0 and record_twice.updates > 0
+    torch.testing.assert_close(in_series, sample(together, "sd1", start=start), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("other", ["attention_regulation", "space_time", "t_sam"])
+@pytest.mark.parametrize("guided_first", [True, False])
+def test_it_goes_together_with_every_other_way_of_acting(other, guided_first):
+    """An edit, a mix and a moved latent on the same model act, and are logged, as they are alone."""
+    start, model = noise(1, 4, 24, 24), models("sd1")[0]
+    alone, record_alone = patched("sd1", other)
+    sample(alone, "sd1", start=start)
+    records = {}
+    order = ["attend_and_excite", other] if guided_first else [other, "attend_and_excite"]
+    for name in order:
+        settings = GUIDED | {"step_size": 1e-9} if name == "attend_and_excite" else {}
+        model, records[name] = patched("sd1", name, model=model, settings=settings)
+    sample(model, "sd1", start=start)
+    guided, acted = records["attend_and_excite"], records[other]
+    assert guided.updates == 3 and not any(entry.skipped for entry in guided.steps)
+    assert guided.maps.mean is not None and acted.maps.mean is not None
+    for name in ("steps", "edits", "mixes"):
+        assert len(getattr(acted, name)) == len(getattr(record_alone, name))
+    if other == "attention_regulation":
+        for mine, theirs in zip(acted.edits, record_alone.edits, strict=True):
+            # Rounding sends a descent over another iteration.
+            torch.testing.assert_close(mine.after, theirs.after, rtol=0.05, atol=1e-3)
+
+
+def test_inpainting_leaves_the_rest_of_the_picture():
+    mask = torch.zeros(1, 1, 24, 24)
+    mask[..., 8:20, 4:16] = 1.0
+    latent = noise(1, 4, 24, 24, seed=9)
+    plain = sample(models("sd1")[0], "sd1", start=noise(1, 4, 24, 24), latent=latent, noise_mask=mask)
+    model, record = patched("sd1", "attend_and_excite", settings=GUIDED)
+    drawn = sample(model, "sd1", start=noise(1, 4, 24, 24), latent=latent, noise_mask=mask)
+    assert record.updates == 3
+    outside = (mask == 0).expand_as(drawn)
+    torch.testing.assert_close(drawn[outside], latent[outside], rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(drawn[~outside], plain[~outside], atol=1e-3)
+
+
+def test_a_prompt_in_an_area_beside_another():
+    """Two prompts in one list, one of them for a part of the picture: the picture is drawn, the loss is taken."""
+    positive = encoded("sd1")[0]
+    area = [[encoded("sd1", "a dog")[0][0][0], {**encoded("sd1", "a dog")[0][0][1], "area": (8, 12, 0, 4)}]]
+    model, record = patched("sd1", "attend_and_excite", settings=GUIDED)
+    assert sample(model, "sd1", positive=positive + area, size=(1, 4, 24, 24)).isfinite().all()
+    assert record.updates == 3 and not any(entry.skipped for entry in record.steps)
+
+
+def test_a_pack_that_asks_again_sees_the_same_model():
+    """Perturbed guidance takes the difference of two predictions: the correction must not be in one of them alone."""
+    differences = []
+
+    def ask_again(arguments):
+        again = comfy.samplers.calc_cond_batch(
+            arguments["model"], [arguments["cond"]], arguments["input"], arguments["sigma"], arguments["model_options"]
+        )[0]
+        differences.append(float((arguments["cond_denoised"] - again).abs().max()))
+        return arguments["denoised"]
+
+    model = models("sd1")[0].clone()
+    model.set_model_sampler_post_cfg_function(ask_again)
+    guided, record = patched("sd1", "attend_and_excite", model=model, settings=GUIDED)
+    sample(guided, "sd1", start=noise(1, 4, 24, 24))
+    moved = float(record.steps[0].moved.max())
+    assert record.updates == 3 and moved > 1e-3
+    assert max(differences) < 1e-3
+
+
+def test_an_error_in_the_loss_leaves_the_model_and_the_next_run_clean(monkeypatch):
+    model, start = models("sd1")[0], noise(1, 4, 16, 16)
+    before, plain = fingerprint(model), sample(model, "sd1", start=start)
+    guided, _ = patched("sd1", "attend_and_excite", settings=GUIDED)
+    with monkeypatch.context() as patch:
+        patch.setattr(METHODS["attend_and_excite"], "loss", lambda self, maps, targets: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            sample(guided, "sd1", start=start)
+    assert fingerprint(model) == before and torch.is_grad_enabled()
+    assert torch.equal(sample(model, "sd1", start=start), plain)
+
+
+def test_a_gradient_that_is_no_number_leaves_that_image_alone(monkeypatch):
+    method = METHODS["attend_and_excite"]
+    loss = method.loss
+    monkeypatch.setattr(
+        method,
+        "loss",
+        lambda self, maps, targets: replace(
+            loss(self, maps, targets),
+            per_image=loss(self, maps, targets).per_image * torch.tensor([1.0, float("nan")]),
+        ),
+    )
+    model, record = patched("sd1", "attend_and_excite", settings=GUIDED)
+    start = noise(2, 4, 16, 16)
+    drawn = sample(model, "sd1", start=start)
+    assert drawn.isfinite().all()
+    assert [entry.updates.tolist() for entry in record.steps] == [[1, 0]] * 3
+    assert all("image 2" in entry.skipped[0] for entry in record.steps)

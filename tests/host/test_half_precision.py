@@ -34,7 +34,7 @@ def cosine(first: torch.Tensor, second: torch.Tensor) -> float:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_update_points_where_float32s_does(monkeypatch, family, dtype):
-    # bfloat16 has 8 bits, too few for tiny random networks; at the published widths it does better (.998 for SD1.5).
+    # bfloat16 has 8 bits, too few for the tiny random networks; at the published widths it does better (.998 for SD1).
     # Here it has to point where it points with a loss of size 1.
     exact = update(monkeypatch, family, torch.float32 if dtype == torch.float16 else dtype)
     for size in (1.0, 1e-6, 1e4):

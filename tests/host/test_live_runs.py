@@ -6,10 +6,9 @@ import asyncio
 import io
 import json
 import struct
-import urllib.request
 
 import pytest
-from live_server import Server
+from live_server import Server, messages
 from PIL import Image
 
 PROMPT = "a red ball and a blue ring"
@@ -59,7 +58,7 @@ def follow(server: Server, prompt: dict, at_text=None) -> tuple[str, dict, list[
                 reply = await answer.json()
             if answer.status != 200:
                 return "refused", reply, texts
-            async for message in socket:
+            async for message in messages(socket, server.patience("a prompt")):
                 if message.type == aiohttp.WSMsgType.BINARY and struct.unpack(">I", message.data[:4])[0] == TEXT_EVENT:
                     (length,) = struct.unpack(">I", message.data[4:8])
                     texts.append((message.data[8 : 8 + length].decode(), message.data[8 + length :].decode()))
@@ -73,7 +72,7 @@ def follow(server: Server, prompt: dict, at_text=None) -> tuple[str, dict, list[
                     ):
                         return event["type"], event["data"], texts
 
-    return asyncio.run(asyncio.wait_for(run(), 180))
+    return asyncio.run(run())
 
 
 def picture(server: Server, prompt: dict) -> bytes:
@@ -114,7 +113,7 @@ def test_cancel_in_the_middle_then_the_same_picture_as_ever(server: Server):
     def cancel(node: str, text: str) -> None:
         if text.startswith("step 2/") and not cancelled:
             cancelled.append(text)
-            urllib.request.urlopen(f"{server.url}/interrupt", b"{}", timeout=10).close()
+            server.post("/interrupt", {})
 
     ended, _, texts = follow(server, graph(seed=13), cancel)
     assert cancelled and ended == "execution_interrupted"

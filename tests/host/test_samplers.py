@@ -6,7 +6,8 @@ import pytest
 import torch
 from hostkit import ONE_A_STEP, encoded, models, noise, patched, sample
 from prompt_fidelity.host.errors import HostError
-from prompt_fidelity.host.sampling.samplers import SAMPLERS, UNKNOWN, facts_of, name_of
+from prompt_fidelity.host.sampling.samplers import SAMPLERS, UNKNOWN, facts_of
+from prompt_fidelity.host.sampling.solvers import name_of
 from prompt_fidelity.host.sampling.steps import StepClock, with_solver_model
 
 ALL = comfy.samplers.SAMPLER_NAMES

@@ -7,9 +7,11 @@ import torch
 from comfy.ldm.modules.attention import attention_pytorch, optimized_attention
 from hostkit import FAMILIES, ONE_A_STEP, encoded, fingerprint, models, noise, patched, sample
 from prompt_fidelity.core.control.scores import NO_LAYER, ScoreEditor
+from prompt_fidelity.core.maps.view import Place
 from prompt_fidelity.core.methods.attention_regulation import AttentionRegulation
 from prompt_fidelity.core.show.report import headline, report
 from prompt_fidelity.host.networks.edits import EditChain, LayerEdit
+from prompt_fidelity.host.networks.rows import Part
 from prompt_fidelity.host.networks.unet import Site, cross_attention_sites, edited_sites, split_heads
 from prompt_fidelity.host.sampling.install import attach
 from prompt_fidelity.host.sampling.samplers import SAMPLERS
@@ -318,10 +320,13 @@ def test_a_layers_output_is_that_of_the_edited_probabilities():
     editor.begin(0, 0.0)
 
     class SecondChunk:
-        tokens = {"positive": 77}
+        in_areas = ()
 
-        def chunks(self, options):
-            return [1]
+        def parts(self, options, count, keys):
+            return [Part(slice(2, 4), "positive", Place.whole(2, 16, 16), 77)]
+
+        def makes_map(self, options, pixels):
+            return True
 
     chain = EditChain()
     chain.edits.append(LayerEdit(editor, SecondChunk(), frozenset({Site("input", 7, 0)})))
@@ -335,7 +340,7 @@ def test_a_layers_output_is_that_of_the_edited_probabilities():
     out = attention_pytorch(q, k, v, 2)
     edited = chain.applied(out, q, k, v, 2, options)
     assert torch.equal(edited[:2], out[:2])
-    expected = (chain.final[1] @ split_heads(v[2:], 2)).transpose(1, 2).flatten(2)
+    expected = (chain.final[2] @ split_heads(v[2:], 2)).transpose(1, 2).flatten(2)
     torch.testing.assert_close(edited[2:], expected, rtol=1e-4, atol=1e-5)
     assert (edited[2:] - out[2:]).abs().max() > 0.1
     elsewhere = {**options, "block": ("input", 8)}

@@ -23,7 +23,7 @@ def test_conditioning_is_the_hosts_own(family, text):
         theirs = host_nodes.CLIPTextEncode().encode(clip, text)[0]
     assert torch.equal(ours[0][0], theirs[0][0])
     assert set(ours[0][1]) == {*theirs[0][1], KEY}
-    assert ours[0][1][KEY] is targets and targets.length == ours[0][0].shape[1]
+    assert ours[0][1][KEY] == targets.handle and targets.length == ours[0][0].shape[1]
 
 
 @pytest.mark.parametrize("family", FAMILIES)

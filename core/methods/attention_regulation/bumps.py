@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from torch import Tensor
+
+from ...keeping import by_size
 
 # Bumps are cut off where they are far below the last digit of the sum (also for the denormal numbers' sake).
 _BUMP_FLOOR = 1e-12
@@ -28,7 +29,7 @@ class Bumps:
         return self.matrix.shape[0]
 
     @staticmethod
-    @lru_cache(maxsize=8)
+    @by_size
     def on(h: int, w: int, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Bumps:
         sigma = max(min(h, w) // 16, 1)
         with torch.inference_mode(False), torch.no_grad():

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from ...maps.probabilities import wide
+from ...maps.transforms import apart
 from ...prompt.targets import Targets
 from ..base import EditSite, ScoreEdit, ScoreEditSettings, setting
 from .bumps import Bumps
@@ -153,6 +154,10 @@ class AttentionRegulation(ScoreEdit):
 
     def change(self, scores: Tensor, targets: Targets, site: EditSite) -> Tensor:
         """What is added to the targets' scores at strength 1, [T, B, heads, pixels]; noted in the site's memory."""
+        # The descent looks at values, on the CPU by way of NumPy: inside a solver's own transform it needs plain ones.
+        return apart(lambda plain: self._change(plain, targets, site).transpose(0, 1), scores).transpose(0, 1)
+
+    def _change(self, scores: Tensor, targets: Targets, site: EditSite) -> Tensor:
         s = self.settings
         images, heads = scores.shape[:2]
         descent = self.descent(scores, targets, site)
@@ -188,7 +193,8 @@ class AttentionRegulation(ScoreEdit):
         for step in sorted(before)[:-1]:
             del site.memory[step]
         if before:
-            return site.memory[max(before)]
+            earlier = site.memory[max(before)]
+            return earlier if earlier.shape == added.shape else added  # vmap may add rows to one call alone
         if not self.settings.published_flaws:
             return added
         return (descent.weights[0] @ descent.bumps.matrix).view_as(added)

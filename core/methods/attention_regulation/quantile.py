@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 import torch
 from torch import Tensor
 
+from ...keeping import by_size
 
-@lru_cache(maxsize=64)
+
+@by_size
 def quantile_rank(quantile: float, count: int, dtype: torch.dtype = torch.float32) -> tuple[int, float]:
     """(lower, fraction): the quantile of `count` values lies `fraction` of the way from sorted value lower to lower +
     1.

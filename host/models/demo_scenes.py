@@ -1,0 +1,126 @@
+"""TinyScenes, the pack's small text-to-image model of tinted emoji, loaded through the host's own classes.
+
+Flux's architecture in 20 MB: the host's transformer with joint attention, its CLIP tokenizer and text encoder, flow
+sampling, and a VAE that needs no training. It draws 128 x 128 pictures of one to three emoji ("a cat and a red
+backpack"). benchmarks/tinyscenes/ trained it; assets/tinyscenes.json says how.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import comfy.latent_formats
+import comfy.model_patcher
+import comfy.sd
+import comfy.sd1_clip
+import comfy.supported_models
+import torch
+from torch import Tensor
+
+from .assemble import assemble_clip, assemble_model
+from .assets import ASSETS, read_card, read_weights
+from .pca_vae import component_vae
+from .threads import on_one_thread
+
+WEIGHTS = ASSETS / "tinyscenes.safetensors"
+CARD = ASSETS / "tinyscenes.json"
+# What it is called where its files are not as they should be, and what makes them.
+_NAMES = ("the demo model of scenes", "benchmarks/tinyscenes/train.py")
+
+TOKENS = 16  # token positions, start and end included
+SHIFT = 5.0  # of the sampling schedule: the words decide at high noise
+
+# A joint-attention transformer on 16 x 16 latents of 16 channels, a cell of 8 x 8 pixels a token.
+FLUX_CONFIG = {
+    "in_channels": 16,
+    "out_channels": 16,
+    "hidden_size": 192,
+    "context_in_dim": 128,
+    "mlp_ratio": 4.0,
+    "num_heads": 3,
+    "depth": 2,
+    "depth_single_blocks": 4,
+    "axes_dim": [16, 24, 24],
+    "theta": 100,
+    "patch_size": 1,
+    "qkv_bias": True,
+    "guidance_embed": False,
+    "vec_in_dim": None,
+    "txt_ids_dims": [],
+}
+
+CLIP_CONFIG = {
+    "hidden_size": 128,
+    "intermediate_size": 512,
+    "num_attention_heads": 4,
+    "num_hidden_layers": 3,
+    "hidden_act": "quick_gelu",
+    "max_position_embeddings": TOKENS,
+    "eos_token_id": 49407,
+}
+
+FLUX_PREFIX = "model.diffusion_model."
+TEXT_PREFIX = "text_encoders.clip_l."
+VAE_PREFIX = "vae."  # mean, basis, scale
+TOKEN_TABLE = "transformer.text_model.embeddings.token_embedding.weight"
+TOKEN_ROWS = TEXT_PREFIX + "transformer.text_model.embeddings.token_embedding.rows"  # only the rows captions use ...
+TOKEN_IDS = TEXT_PREFIX + "transformer.text_model.embeddings.token_embedding.ids"  # ... and which tokens they are
+VOCABULARY_SIZE = 49408
+
+
+class SceneLatents(comfy.latent_formats.SD3):
+    """Sixteen channels on 8 x 8 pixels, as they are."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale_factor, self.shift_factor = 1.0, 0.0
+
+
+class TinyScenes(comfy.supported_models.FluxSchnell):
+    unet_config = {"image_model": "flux", **FLUX_CONFIG}
+    unet_extra_config: dict = {}
+    latent_format = SceneLatents
+    sampling_settings = {"multiplier": 1.0, "shift": SHIFT}
+
+
+def is_demo_scenes(patcher) -> bool:
+    """Whether a host's ModelPatcher holds TinyScenes."""
+    return isinstance(patcher.model.model_config, TinyScenes)
+
+
+@cache
+def scenes_card() -> dict:
+    """The model's card (assets/tinyscenes.json): vocabulary, sampling settings, recipe, metrics."""
+    return read_card(CARD, *_NAMES)
+
+
+def _text_weights(stored: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The text encoder's weights as the host names them, the token table filled up: words never trained on say
+    nothing.
+    """
+    weights = {
+        "clip_l." + name.removeprefix(TEXT_PREFIX): value.float()
+        for name, value in stored.items()
+        if name.startswith(TEXT_PREFIX) and name not in (TOKEN_ROWS, TOKEN_IDS)
+    }
+    width = CLIP_CONFIG["hidden_size"]
+    table = torch.zeros(VOCABULARY_SIZE, width)
+    table[stored[TOKEN_IDS].long()] = stored[TOKEN_ROWS].float()
+    weights["clip_l." + TOKEN_TABLE] = table
+    weights["clip_l.transformer.text_projection.weight"] = torch.eye(width)
+    return weights
+
+
+@on_one_thread
+def load_demo_scenes(weights: Path = WEIGHTS) -> tuple[comfy.model_patcher.ModelPatcher, comfy.sd.CLIP, comfy.sd.VAE]:
+    """TinyScenes' diffusion model, text encoder and VAE. Raises HostError for a weights file that is missing or
+    damaged.
+    """
+    stored = read_weights(weights, *_NAMES, needs=(TOKEN_ROWS, TOKEN_IDS))
+    flux = {name.removeprefix(FLUX_PREFIX): value for name, value in stored.items() if name.startswith(FLUX_PREFIX)}
+    patcher = assemble_model(TinyScenes({"image_model": "flux", **FLUX_CONFIG}), flux)
+    clip = assemble_clip(
+        comfy.sd1_clip.SD1Tokenizer, comfy.sd1_clip.SD1ClipModel, {"clip_l": CLIP_CONFIG}, _text_weights(stored), TOKENS
+    )
+    return patcher, clip, component_vae(*(stored[VAE_PREFIX + name].float() for name in ("mean", "basis", "scale")))

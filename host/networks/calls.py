@@ -12,6 +12,7 @@ import comfy.patcher_extension
 import torch
 
 from ...core.copies import CopiesToItself
+from ...core.maps.transforms import plain
 from ...core.maps.view import Place, place_of
 
 KEY = "prompt_fidelity_calls"
@@ -81,7 +82,7 @@ class Calls(CopiesToItself):
 
     def begin(self, picture: torch.Tensor) -> None:
         """The solver is about to call its model with its latent [B, C, H, W]."""
-        self._picture, self._guided = picture.detach(), None
+        self._picture, self._guided = plain(picture.detach()), None
 
     def install(self, model_options: dict) -> None:
         """Into the run's own copy of the options."""
@@ -91,14 +92,14 @@ class Calls(CopiesToItself):
 
     def _predict_noise(self, executor, x, *args, **kwargs):
         """The host's PREDICT_NOISE wrapper: the latent that the conditionings are asked about, a mask mixed in."""
-        self._guided = x.detach()
+        self._guided = plain(x.detach())
         return executor(x, *args, **kwargs)
 
     def _apply_model(self, executor, x, t, c_concat=None, c_crossattn=None, control=None, options=None, **more):
         """The host's APPLY_MODEL wrapper: the latent that the network gets. `options` are its transformer options."""
         options = more.pop("transformer_options", {}) if options is None else options
         before = self._current
-        self._current = self._seen(x.detach(), options, c_crossattn)
+        self._current = self._seen(plain(x.detach()), options, c_crossattn)
         try:
             return executor(x, t, c_concat, c_crossattn, control, options, **more)
         finally:

@@ -7,12 +7,13 @@ keeps when the pass ends is counted once.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from types import SimpleNamespace
 
 import comfy.ops
 import comfy.supported_models
 import torch
-from prompt_fidelity.core.maps.resolution import choose_level
+from prompt_fidelity.core.maps.resolution import choose_level, map_size
+from prompt_fidelity.core.maps.view import Place
+from prompt_fidelity.host.networks.rows import Part
 from prompt_fidelity.host.networks.tap import PassEnded, Tap
 from prompt_fidelity.host.networks.unet import cross_attention_sites, last_site, sites_at
 from prompt_fidelity.host.sampling.grad import differentiable
@@ -53,13 +54,27 @@ def network_of(family: str, dtype: torch.dtype, device: str = "meta") -> torch.n
         return config.get_model({}, "", device=device).diffusion_model
 
 
+class OnePicture:
+    """In the place of the host layer's Rows: every row is the prompt's, and shows the whole of one picture."""
+
+    def __init__(self, latent: tuple[int, int]):
+        self.place = Place.whole(1, *latent)
+
+    def makes_map(self, options: dict, pixels: int) -> bool:
+        return True
+
+    def parts(self, options: dict, count: int, keys=None) -> list[Part]:
+        return [Part(slice(0, count), 0, self.place, 77)]
+
+
 def kept(
     network: torch.nn.Module, latent: tuple[int, int], dtype: torch.dtype, run_again: bool, resolution: str = "auto"
 ) -> int:
     """Bytes that are kept when a pass for the gradient of one picture's latent ends."""
     sites = cross_attention_sites(network)
     level = choose_level(resolution, *latent, list(sites.values()))
-    tap = Tap(SimpleNamespace(tokens={0: 77}), sites_at(sites, level), last_site(sites, level), 77)
+    size = map_size(*latent, level)
+    tap = Tap(OnePicture(latent), sites_at(sites, level), last_site(sites, level), 77, size)
     model_options: dict = {}
     tap.install(model_options)
     options = model_options["transformer_options"]
@@ -74,7 +89,7 @@ def kept(
                 network(x, torch.ones(1, device=device), context=context, y=y, transformer_options=options)
             except PassEnded:
                 pass
-        maps = recording.result()
+        maps = recording.shown()
         assert maps.requires_grad
         weights = {weight.untyped_storage()._cdata for weight in network.parameters()}
         return sum(size for storage, size in keeps.storages.items() if storage not in weights)

@@ -71,7 +71,7 @@ def stream_weights(monkeypatch, kind: str = FETCHES[0]) -> HostileBuffers:
 
 
 @contextmanager
-def resident(*modules: torch.nn.Module, **options):
+def resident(*modules: torch.nn.Module, **how):
     """The plain way to a gradient, where all weights stay: autograd keeps aliases of them, on the same storage."""
     swapped = []
     with torch.inference_mode(False), torch.enable_grad():

@@ -201,5 +201,5 @@ def _spoil(graph: dict, mistake: str) -> None:
     elif mistake == "a value beyond its range":
         inputs["apply"]["strength"] = 99.0
     elif mistake == "a network that fails":
-        graph["failing"] = node("SoakFails", model=["apply", 0], after=graph["sampler"]["inputs"]["steps"])
+        graph["failing"] = node("SoakFails", model=["apply", 0], after=1)
         inputs["sampler"]["model"] = ["failing", 0]

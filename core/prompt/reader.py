@@ -13,31 +13,32 @@ from .things import Things, fits
 from .verbs import is_effect, read_be, read_verb, read_which
 from .word import Word
 
+# What reads each kind of chunk: the functions of verbs and places, and the reader's own methods by their names (a table
+# of bound methods would hold the reader in a circle).
+_READ = {"place": read_place, "verb": read_verb, "be": read_be, "aux": read_be, "which": read_which}
+_OWN = {
+    "np": "_on_phrase",
+    "comma": "_on_comma",
+    "sub": "_on_clause",
+    "pronoun": "_on_pronoun",
+    "adjective": "_on_adjective",
+}
+
 
 class Reader:
     """Reads sentences in order, chunk by chunk; each finds its place on the open edge of what was read so far."""
 
     def __init__(self) -> None:
         self.reading = Reading()
-        self._on = {
-            "np": self._on_phrase,
-            "place": read_place,
-            "verb": read_verb,
-            "be": read_be,
-            "aux": read_be,
-            "which": read_which,
-            "comma": self._on_comma,
-            "sub": self._on_clause,
-            "pronoun": self._on_pronoun,
-            "adjective": self._on_adjective,
-        }
 
     def read(self, words: list[Word]) -> None:
         """Reads one sentence."""
         self.reading = self.reading.then(Sentence(words))
         for i, item in enumerate(self.reading.sentence.items):
-            if item.kind in self._on:
-                self._on[item.kind](self.reading, i, item)
+            if item.kind in _READ:
+                _READ[item.kind](self.reading, i, item)
+            elif item.kind in _OWN:
+                getattr(self, _OWN[item.kind])(self.reading, i, item)
 
     def finish(self) -> Things:
         """The things read, with how they stand in the picture. Places are things of their own if nothing else is to be

@@ -22,7 +22,7 @@ from .coordinates import Coordinates
 from .grad import HeldControl, beside_the_network, differentiable
 from .halves import Scaling
 from .memory import Memory
-from .neighbours import writes_explained
+from .neighbours import no_gradients, writes_explained
 from .plan import Plan
 
 # Step sizes are those of the published runs, of 50 steps.
@@ -176,9 +176,12 @@ class Guidance(CopiesToItself):
         """The correction, from the maps that were heard. From here on the pass goes without a graph."""
         guides, self._heard = self._heard, []
         maps = {guide: guide.recording.taken() for guide in guides}
-        pulls = {guide: guide.core.pull(self._scaling.up(wide(own))) for guide, own in maps.items() if own is not None}
-        if not pulls:
+        maps = {guide: wide(own) for guide, own in maps.items() if own is not None}
+        if not maps:
             return
+        if not all(own.requires_grad for own in maps.values()):
+            raise no_gradients(self.guider.model_patcher.model.diffusion_model)
+        pulls = {guide: guide.core.pull(self._scaling.up(own)) for guide, own in maps.items()}
         gradient = torch.autograd.grad(sum(pulls.values()), self._latent)[0]
         torch.set_grad_enabled(False)  # until `differentiable` is left
         finite = gradient.flatten(1).isfinite().all(dim=1)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from comfy_extras import nodes_easycache, nodes_freelunch
 from hostkit import FAMILIES, ONE_A_STEP, models, noise, patched, sample
+from prompt_fidelity.core.methods.base import ACTS_ON, PREDICTION
 from prompt_fidelity.host.errors import HostError
 
 WRAPPERS = comfy.patcher_extension.WrappersMP
@@ -32,6 +33,20 @@ def test_a_cache_neither_answers_a_gradient_pass_nor_learns_from_it(family, name
     controlled, record = attached(cached(name, 0.2, family), family)
     assert torch.isfinite(sample(controlled, family, steps=20)).all()
     assert record.updates == 10
+
+
+@pytest.mark.parametrize("name", ["EasyCacheNode", "LazyCacheNode"])
+@pytest.mark.parametrize("family", ["sd1", "sdxl"])
+def test_a_cache_beside_a_step_that_gives_the_gradient_itself(family, name):
+    """The pass is the step's own, so the cache belongs to it: where it answers, there is no map and no correction."""
+    guided = {**ONE_A_STEP, "acts_on": PREDICTION}
+    alone = sample(patched(family, "attend_and_excite", settings=guided)[0], family, steps=8)
+    never, record = patched(family, "attend_and_excite", model=cached(name, 0.0, family), settings=guided)
+    assert torch.equal(sample(never, family, steps=8), alone)
+    assert record.updates == 4
+    often, record = patched(family, "attend_and_excite", model=cached(name, 0.2, family), settings=guided)
+    assert torch.isfinite(sample(often, family, steps=20)).all()
+    assert record.updates > 0 and len(record.steps) == 10
 
 
 @pytest.mark.parametrize("kind", [WRAPPERS.PREDICT_NOISE, WRAPPERS.CALC_COND_BATCH, WRAPPERS.DIFFUSION_MODEL])
@@ -155,12 +170,13 @@ def test_a_neighbour_gets_the_random_numbers_that_it_gets_without_us(method):
     assert record.evaluations == 3
 
 
-def test_a_network_that_another_node_runs_without_gradients(monkeypatch):
+@pytest.mark.parametrize("acts_on", ACTS_ON)
+def test_a_network_that_another_node_runs_without_gradients(monkeypatch, acts_on):
     """As Token Perturbation Guidance and its kind do, by a forward pass of their own on the network."""
     network = models("sd1")[0].model.diffusion_model
     theirs = torch.no_grad()(network.forward)
     theirs.__module__ = "custom_nodes.perturbed-guidance.nodes"
     monkeypatch.setattr(network, "forward", theirs)
-    controlled, _ = attached(models("sd1")[0])
+    controlled, _ = patched("sd1", "attend_and_excite", settings={**ONE_A_STEP, "acts_on": acts_on})
     with pytest.raises(HostError, match="without gradients.*perturbed-guidance.*Bypass that node"):
         sample(controlled)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from .assemble import Misfit, assemble_clip, check_fit
 from .assets import ASSETS, incomplete, read_weights
-from .demo_model import CLIP_CONFIG, TOKEN_TABLE, TOKENS, VOCABULARY_SIZE
+from .text_encoder import CLIP_CONFIG, TOKEN_TABLE, TOKENS, VOCABULARY_SIZE
 from .threads import on_one_thread, small_part, small_text
 
 WEIGHTS = ASSETS / "tinyclip.safetensors"

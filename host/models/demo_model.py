@@ -14,19 +14,18 @@ import comfy.model_patcher
 import comfy.sd
 import comfy.sd1_clip
 import comfy.supported_models
-import torch
 from torch import Tensor
 
 from .assemble import Misfit, assemble_clip, assemble_model
 from .assets import ASSETS, incomplete, read_card, read_weights
 from .mean_vae import block_mean_vae
+from .text_encoder import CLIP_CONFIG, TOKENS, text_weights, token_ids, token_rows
 from .threads import on_one_thread, small
 
 WEIGHTS = ASSETS / "tinyshapes.safetensors"
 CARD = ASSETS / "tinyshapes.json"
 _NAMES = ("the demo model", "benchmarks/tinyshapes/train.py")
 
-TOKENS = 16  # token positions: with 77, padding would take three quarters of all cross-attention
 
 # 16 x 16 latents; attention at 16 x 16 and 8 x 8.
 UNET_CONFIG = {
@@ -49,22 +48,9 @@ UNET_CONFIG = {
     "legacy": False,
 }
 
-CLIP_CONFIG = {
-    "hidden_size": 128,
-    "intermediate_size": 512,
-    "num_attention_heads": 4,
-    "num_hidden_layers": 3,
-    "hidden_act": "quick_gelu",
-    "max_position_embeddings": TOKENS,
-    "eos_token_id": 49407,
-}
-
 UNET_PREFIX = "model.diffusion_model."
 TEXT_PREFIX = "cond_stage_model."
-TOKEN_TABLE = "transformer.text_model.embeddings.token_embedding.weight"
-TOKEN_ROWS = TEXT_PREFIX + "transformer.text_model.embeddings.token_embedding.rows"  # only the rows captions use ...
-TOKEN_IDS = TEXT_PREFIX + "transformer.text_model.embeddings.token_embedding.ids"  # ... and which tokens they are
-VOCABULARY_SIZE = 49408
+TOKEN_ROWS, TOKEN_IDS = token_rows(TEXT_PREFIX), token_ids(TEXT_PREFIX)
 
 
 class TinyShapes(comfy.supported_models.SD15):
@@ -81,23 +67,6 @@ def is_demo_model(patcher) -> bool:
 def demo_card() -> dict:
     """The model's card (assets/tinyshapes.json): vocabulary, sampling settings, recipe, metrics."""
     return read_card(CARD, *_NAMES)
-
-
-def _text_weights(stored: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The text encoder's weights as the host names them, the token table filled up: words never
-    trained on say nothing.
-    """
-    weights = {
-        "clip_l." + name.removeprefix(TEXT_PREFIX): value.float()
-        for name, value in stored.items()
-        if name.startswith(TEXT_PREFIX) and name not in (TOKEN_ROWS, TOKEN_IDS)
-    }
-    width = CLIP_CONFIG["hidden_size"]
-    table = torch.zeros(VOCABULARY_SIZE, width)
-    table[stored[TOKEN_IDS].long()] = stored[TOKEN_ROWS].float()
-    weights["clip_l." + TOKEN_TABLE] = table
-    weights["clip_l.transformer.text_projection.weight"] = torch.eye(width)
-    return weights
 
 
 def stored_weights(weights: Path = WEIGHTS) -> dict[str, Tensor]:
@@ -118,7 +87,7 @@ def load_demo_model(weights: Path = WEIGHTS) -> tuple[comfy.model_patcher.ModelP
             comfy.sd1_clip.SD1Tokenizer,
             comfy.sd1_clip.SD1ClipModel,
             {"clip_l": CLIP_CONFIG},
-            _text_weights(stored),
+            text_weights(stored, TEXT_PREFIX),
             TOKENS,
         )
     except Misfit as error:

@@ -15,20 +15,18 @@ import comfy.model_patcher
 import comfy.sd
 import comfy.sd1_clip
 import comfy.supported_models
-import torch
-from torch import Tensor
 
-from .assemble import assemble_clip, assemble_model
-from .assets import ASSETS, read_card, read_weights
+from .assemble import Misfit, assemble_clip, assemble_model
+from .assets import ASSETS, incomplete, read_card, read_weights
 from .pca_vae import component_vae
-from .threads import on_one_thread
+from .text_encoder import CLIP_CONFIG, TOKENS, text_weights, token_ids, token_rows
+from .threads import on_one_thread, small
 
 WEIGHTS = ASSETS / "tinyscenes.safetensors"
 CARD = ASSETS / "tinyscenes.json"
 # What it is called where its files are not as they should be, and what makes them.
 _NAMES = ("the demo model of scenes", "benchmarks/tinyscenes/train.py")
 
-TOKENS = 16  # token positions, start and end included
 SHIFT = 5.0  # of the sampling schedule: the words decide at high noise
 
 # A joint-attention transformer on 16 x 16 latents of 16 channels, a cell of 8 x 8 pixels a token.
@@ -50,23 +48,10 @@ FLUX_CONFIG = {
     "txt_ids_dims": [],
 }
 
-CLIP_CONFIG = {
-    "hidden_size": 128,
-    "intermediate_size": 512,
-    "num_attention_heads": 4,
-    "num_hidden_layers": 3,
-    "hidden_act": "quick_gelu",
-    "max_position_embeddings": TOKENS,
-    "eos_token_id": 49407,
-}
-
 FLUX_PREFIX = "model.diffusion_model."
 TEXT_PREFIX = "text_encoders.clip_l."
 VAE_PREFIX = "vae."  # mean, basis, scale
-TOKEN_TABLE = "transformer.text_model.embeddings.token_embedding.weight"
-TOKEN_ROWS = TEXT_PREFIX + "transformer.text_model.embeddings.token_embedding.rows"  # only the rows captions use ...
-TOKEN_IDS = TEXT_PREFIX + "transformer.text_model.embeddings.token_embedding.ids"  # ... and which tokens they are
-VOCABULARY_SIZE = 49408
+TOKEN_ROWS, TOKEN_IDS = token_rows(TEXT_PREFIX), token_ids(TEXT_PREFIX)
 
 
 class SceneLatents(comfy.latent_formats.SD3):
@@ -95,32 +80,23 @@ def scenes_card() -> dict:
     return read_card(CARD, *_NAMES)
 
 
-def _text_weights(stored: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The text encoder's weights as the host names them, the token table filled up: words never trained on say
-    nothing.
-    """
-    weights = {
-        "clip_l." + name.removeprefix(TEXT_PREFIX): value.float()
-        for name, value in stored.items()
-        if name.startswith(TEXT_PREFIX) and name not in (TOKEN_ROWS, TOKEN_IDS)
-    }
-    width = CLIP_CONFIG["hidden_size"]
-    table = torch.zeros(VOCABULARY_SIZE, width)
-    table[stored[TOKEN_IDS].long()] = stored[TOKEN_ROWS].float()
-    weights["clip_l." + TOKEN_TABLE] = table
-    weights["clip_l.transformer.text_projection.weight"] = torch.eye(width)
-    return weights
-
-
 @on_one_thread
 def load_demo_scenes(weights: Path = WEIGHTS) -> tuple[comfy.model_patcher.ModelPatcher, comfy.sd.CLIP, comfy.sd.VAE]:
     """TinyScenes' diffusion model, text encoder and VAE. Raises HostError for a weights file that is missing or
     damaged.
     """
-    stored = read_weights(weights, *_NAMES, needs=(TOKEN_ROWS, TOKEN_IDS))
+    vae_parts = [VAE_PREFIX + name for name in ("mean", "basis", "scale")]
+    stored = read_weights(weights, *_NAMES, needs=(TOKEN_ROWS, TOKEN_IDS, *vae_parts))
     flux = {name.removeprefix(FLUX_PREFIX): value for name, value in stored.items() if name.startswith(FLUX_PREFIX)}
-    patcher = assemble_model(TinyScenes({"image_model": "flux", **FLUX_CONFIG}), flux)
-    clip = assemble_clip(
-        comfy.sd1_clip.SD1Tokenizer, comfy.sd1_clip.SD1ClipModel, {"clip_l": CLIP_CONFIG}, _text_weights(stored), TOKENS
-    )
-    return patcher, clip, component_vae(*(stored[VAE_PREFIX + name].float() for name in ("mean", "basis", "scale")))
+    try:
+        patcher = assemble_model(TinyScenes({"image_model": "flux", **FLUX_CONFIG}), flux)
+        clip = assemble_clip(
+            comfy.sd1_clip.SD1Tokenizer,
+            comfy.sd1_clip.SD1ClipModel,
+            {"clip_l": CLIP_CONFIG},
+            text_weights(stored, TEXT_PREFIX),
+            TOKENS,
+        )
+    except Misfit as error:
+        raise incomplete(weights, *_NAMES, f"of something else ({error})") from None
+    return small(patcher, clip, component_vae(*(stored[name].float() for name in vae_parts)))

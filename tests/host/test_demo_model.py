@@ -12,7 +12,7 @@ import torch
 from hostkit import models
 from prompt_fidelity.core.methods import METHODS
 from prompt_fidelity.host.errors import HostError
-from prompt_fidelity.host.models import demo_model
+from prompt_fidelity.host.models import demo_model, text_encoder
 from prompt_fidelity.host.models.mean_vae import block_mean_vae, pictures_to_latents
 from prompt_fidelity.host.sampling.install import attach
 from prompt_fidelity.host.text import encode_with_targets
@@ -86,10 +86,10 @@ def test_the_host_encodes_text_as_it_was_trained(loaded):
     trained = model.TinyShapes(demo_model.UNET_CONFIG, demo_model.CLIP_CONFIG, vocabulary)
     weights = {
         "text." + name.removeprefix("clip_l.transformer."): value
-        for name, value in demo_model._text_weights(stored).items()
+        for name, value in text_encoder.text_weights(stored, demo_model.TEXT_PREFIX).items()
         if name.startswith("clip_l.transformer.text_model")
     }
-    weights["text." + demo_model.TOKEN_TABLE.removeprefix("transformer.")] = stored[demo_model.TOKEN_ROWS].float()
+    weights["text." + text_encoder.TOKEN_TABLE.removeprefix("transformer.")] = stored[demo_model.TOKEN_ROWS].float()
     missing, unexpected = trained.load_state_dict(weights, strict=False)
     assert not unexpected and all(name.startswith("unet.") for name in missing)
     caption = "a red ball to the left of a blue ring"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from prompt_fidelity.host.errors import HostError
-from prompt_fidelity.host.models import demo_scenes
+from prompt_fidelity.host.models import demo_scenes, text_encoder
 from prompt_fidelity.host.models.assemble import assemble_clip, assemble_model
 from prompt_fidelity.host.models.pca_vae import component_vae
 
@@ -60,7 +60,7 @@ def test_the_trained_text_encoder_computes_what_the_hosts_computes(net, texts):
     with torch.inference_mode():
         ours = net.encode(texts.rows(captions))
         kinds = comfy.sd1_clip.SD1Tokenizer, comfy.sd1_clip.SD1ClipModel
-        weights = demo_scenes._text_weights(stored_text(net))
+        weights = text_encoder.text_weights(stored_text(net), demo_scenes.TEXT_PREFIX)
         clip = assemble_clip(*kinds, {"clip_l": demo_scenes.CLIP_CONFIG}, weights, demo_scenes.TOKENS)
         theirs = torch.cat([clip.encode_from_tokens_scheduled(clip.tokenize(text))[0][0] for text in captions])
     assert theirs.shape == ours.shape == (3, demo_scenes.TOKENS, 128)

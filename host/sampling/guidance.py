@@ -49,9 +49,9 @@ class Guidance(CopiesToItself):
     `active` while the pass at work is the step's own though it is differentiated.
     """
 
-    def __init__(self, guider):
+    def __init__(self, guider, coordinates: Coordinates):
         self.guider = guider
-        self.coordinates = Coordinates(guider.model_patcher.get_model_object("model_sampling"))
+        self.coordinates = coordinates
         self.active = False
         self._armed: list[Guide] = []
         self._heard: list[Guide] = []  # those that the pass at work is heard by, and of which the loss is not taken yet
@@ -204,11 +204,11 @@ def _with_held_controls(conds: list[list[dict] | None]) -> list[list[dict] | Non
     return [None if each is None else [with_held(cond) for cond in each] for each in conds]
 
 
-def guidance_of(guider) -> Guidance:
+def guidance_of(guider, coordinates: Coordinates) -> Guidance:
     """The run's guidance, made by the first Apply node that asks for it."""
     options = guider.model_options.setdefault("transformer_options", {})
     if KEY not in options:
-        options[KEY] = guidance = Guidance(guider)
+        options[KEY] = guidance = Guidance(guider, coordinates)
         comfy.patcher_extension.add_wrapper_with_key(
             comfy.patcher_extension.WrappersMP.CALC_COND_BATCH,
             KEY,

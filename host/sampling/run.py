@@ -23,7 +23,7 @@ from ..progress import show_on_node, stop_if_interrupted
 from .compiled import NOTE, as_written, is_compiled
 from .coordinates import Coordinates
 from .gradient_pass import GradientPass
-from .guidance import Guide, guidance_of
+from .guidance import Guidance, Guide, guidance_of
 from .plan import Plan
 from .steps import StepClock, level_of
 
@@ -64,6 +64,7 @@ class Run:
         )
         self.gradient = GradientPass(guider, plan, self.tap)
         self.guide = self._guide()
+        self.guidance: Guidance | None = None
         self.compiled = is_compiled(guider)
         if self.compiled:
             plan.record.warn(NOTE.format(method=plan.method.title))
@@ -107,7 +108,7 @@ class Run:
         self.calls.install(self.guider.model_options)
         self.tap.install(self.guider.model_options)
         if self.guide is not None:
-            guidance_of(self.guider)
+            self.guidance = guidance_of(self.guider, self.coordinates)
         if self.mixes is not None:
             self.mixes.install(self.guider.model_options)
         comfy.patcher_extension.add_wrapper_with_key(
@@ -163,7 +164,7 @@ class Run:
         if not guide.core.active:  # a solver whose steps the clock does not know
             guide.core.begin(self._step, progress, level)
         following = self.clock.after(level)
-        return guidance_of(self.guider).by(guide, 1.0 - following / level if level > 0 else 0.0)
+        return self.guidance.by(guide, 1.0 - following / level if level > 0 else 0.0)
 
     def _as_written(self, kwargs: dict, updating: bool = False):
         """How one call is made: where something acts in it, a compiled network runs as it is written."""

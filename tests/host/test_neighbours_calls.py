@@ -1,0 +1,73 @@
+"""Beside packs and host features that change a call's rows, tokens, sizes or what it shows of the picture."""
+
+import neighbours
+import pytest
+import torch
+from beside import (
+    LEFT_OUT,
+    NEIGHBOURS,
+    SIZE,
+    acting,
+    drawing,
+    every_family,
+    every_method,
+    every_neighbour,
+    in_force,
+    looks_at,
+)
+from hostkit import models, sample
+from prompt_fidelity.core.show.report import report
+
+
+@every_family
+@pytest.mark.parametrize("neighbour", [*NEIGHBOURS, *LEFT_OUT])
+def test_recording_changes_nothing_and_stops_nothing(neighbour, family):
+    of = NEIGHBOURS.get(neighbour) or LEFT_OUT[neighbour][0]
+    model, positive = of(family)
+    how = drawing(neighbour, family, positive)
+    recording, record = acting("attend_and_excite", family, model=model, strength=0.0, settings=looks_at(neighbour))
+    assert torch.equal(sample(recording, **how), sample(model, **how))
+    if neighbour in NEIGHBOURS:
+        assert record.maps.steps == 4 and record.maps.mean.shape[0] == how["size"][0] and not record.warnings
+        assert bool((record.maps.mean > 0).all()) == ("area" not in neighbour)  # nothing outside an area
+    else:
+        assert LEFT_OUT[neighbour][1] in record.warnings and LEFT_OUT[neighbour][1] in report(record)
+
+
+@every_family
+@every_method
+@every_neighbour
+def test_every_method_acts_beside_it(neighbour, method, family):
+    model, positive = NEIGHBOURS[neighbour](family)
+    how = drawing(neighbour, family, positive)
+    controlled, record = acting(method, family, model=model, settings=looks_at(neighbour))
+    drawn = sample(controlled, **how)
+    assert torch.isfinite(drawn).all() and not torch.equal(drawn, sample(model, **how))
+    assert in_force(record) and not any(entry.skipped for entry in (*record.steps, *record.edits, *record.mixes))
+
+
+@every_method
+@pytest.mark.parametrize("neighbour", LEFT_OUT)
+def test_what_cannot_be_understood_is_left_out_and_told(neighbour, method):
+    of, sentence = LEFT_OUT[neighbour]
+    model, positive = of("sd1")
+    if neighbour == "fewer tokens" and method == "space_time":
+        pytest.skip("a mixture of outputs does not look at the tokens")
+    controlled, record = acting(method, model=model)
+    how = {"positive": positive, "size": SIZE, "steps": 4}
+    if method == "space_time":  # the layer's rows are taken together again, but its inputs are not understood
+        assert torch.equal(sample(controlled, **how), sample(model, **how))
+    else:
+        torch.testing.assert_close(sample(controlled, **how), sample(model, **how))
+    assert record.warnings.count(sentence) == 1 and sentence in report(record) and not in_force(record)
+
+
+@every_method
+def test_parts_that_nobody_can_place_are_left_out_and_told_by_name(method):
+    model = neighbours.blurred_tiles(models("sd1")[0], 8)
+    controlled, record = acting(method, model=model)
+    drawn, plain = sample(controlled, steps=2), sample(model, steps=2)
+    said = [sentence for sentence in record.warnings if "blurred_tiles" in sentence]
+    assert said and len(said) == len(set(said)) and said[0] in report(record)
+    if method != "attention_regulation":  # which looks at one part at a time anyway
+        torch.testing.assert_close(drawn, plain)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..maps.view import View
 from ..methods.base import PREDICTION, Method
 from ..prompt.targets import Targets
 from .inside import InsideStep
@@ -55,17 +56,20 @@ class PredictionGuide(InsideStep[StepLog]):
             if not entry.skipped:
                 entry.skip(NO_MAP)
 
-    def pull(self, maps: Tensor) -> Tensor:
+    def pull(self, maps: Tensor, view: View | None = None) -> Tensor:
         """What one call's correction descends on: Σ step size · loss over parts and images.
 
-        `maps` are the call's, [B, h, w, tokens].
+        `maps` are the call's, [B, h, w, tokens], of the part `view` of the picture, None for all of it.
 
         Raises RuntimeError if the maps carry no gradient.
         """
         if not maps.requires_grad:
             raise RuntimeError("the attention maps are detached from the latent: the network ran without gradients")
         active = self._parts.active(self._progress)
-        seen = [part.method.loss(maps if part in active else maps.detach(), self.targets) for part in self._parts.all]
+        seen = [
+            part.method.loss_at(maps if part in active else maps.detach(), self.targets, view)
+            for part in self._parts.all
+        ]
         together = self._parts.together(seen)
         self._usable = together.per_image.detach().isfinite()
         self._entry.observe(together)

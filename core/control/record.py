@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 
 from torch import Tensor
 
+from ..layout.boxes import Layout
 from ..maps.recorder import TargetMaps
 from ..methods.base import Method
 from ..prompt.targets import Targets
@@ -29,7 +30,7 @@ class RunLog:
     """What one run did: the drawing of a picture from its first noise level to its last, in one piece or in several.
 
     It holds small CPU tensors only. `steps` is the list that the run's LatentOptimiser logs to, `edits` that of its
-    ScoreEditor, `mixes` that of its OutputMixer. `seconds` is the time spent on the updates, `run_seconds` that of the
+    ScoreEditor, `mixes` that of its OutputMixer. `layout` is where the objects were to go, if that was said. `seconds` is the time spent on the updates, `run_seconds` that of the
     whole sampling, if known. `reason` is why `auto` chose the method. `recognised` counts the steps whose beginning was
     seen, of `total_steps`. `size` is the latent's (batch, height, width), `level` the noise level that it ends at and
     `ends_like` some values of the latent there. `carried` is what one piece leaves to the next, until the picture is
@@ -49,6 +50,7 @@ class RunLog:
     edits: list[EditLog] = field(default_factory=list)
     mixes: list[MixLog] = field(default_factory=list)
     maps: TargetMaps = field(default_factory=TargetMaps)
+    layout: Layout | None = None
     seconds: float = 0.0
     run_seconds: float | None = None
     finished: bool = False

@@ -138,6 +138,7 @@ class Method(ABC):
     title: ClassVar[str]
     paper: ClassVar[str]
     PRESETS: ClassVar[dict[str, Any]]
+    takes_layout: bool = False  # whether it asks where in the picture the objects go
 
     def __init__(self, settings: Any = None) -> None:
         self.settings = settings or next(iter(self.PRESETS.values()))
@@ -165,6 +166,12 @@ class Method(ABC):
     def resolve(self, targets: Targets, situation: Situation) -> tuple[Method, str]:
         """The method to run for this prompt and model, and why it was chosen ("" where the artist chose)."""
         return self, ""
+
+    def placed(self, layout: Layout) -> Method:
+        """The method for objects at these places: itself, where a layout means nothing to it or is given with each
+        call.
+        """
+        return self
 
     @abstractmethod
     def applies(self, targets: Targets) -> bool:
@@ -204,6 +211,12 @@ class LatentLoss(Method):
     @abstractmethod
     def loss(self, maps: Tensor, targets: Targets) -> Losses:
         """The loss of mean maps [B, h, w, tokens], differentiable; every image's own, in the maps' dtype."""
+
+    def loss_at(self, maps: Tensor, targets: Targets, view: View | None) -> Losses:
+        """As `loss`, of maps that show `view` of the picture, None for all of it: where that is matters to losses that
+        take a layout.
+        """
+        return self.loss(maps, targets)
 
     @abstractmethod
     def satisfied(self, losses: Losses, point_index: int, iteration: int, targets: Targets) -> Tensor:
@@ -262,6 +275,7 @@ class OutputMix(Method):
     """
 
     kind: ClassVar[str] = "output_mix"
+    takes_layout = True
 
     @property
     def wants_unconditional(self) -> bool:

@@ -7,6 +7,7 @@ import comfy.samplers
 import torch
 
 from ...core.copies import CopiesToItself
+from ...core.maps.view import View, view_of
 from ..networks.rows import controlled
 from ..networks.tap import PassEnded, Tap
 from .compiled import as_written
@@ -29,6 +30,7 @@ class GradientPass(CopiesToItself):
         self.tap = tap
         self.memory: Memory | None = None
         self.seconds = 0.0
+        self.view: View | None = None  # what of the picture the last pass showed, None for all of it
 
     def moved(
         self,
@@ -68,7 +70,7 @@ class GradientPass(CopiesToItself):
                         model(scaling.down(latent).clone(), sigma, **kwargs)
                     except PassEnded:
                         pass
-                maps = recording.shown()
+                maps, self.view = recording.shown(), view_of(recording.heard, recording.maps.size)
                 if maps is not None and latent.requires_grad and not maps.requires_grad:
                     raise no_gradients(patcher.model.diffusion_model)
                 return maps if maps is None else scaling.up(maps)

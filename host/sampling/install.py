@@ -16,7 +16,7 @@ from ..networks.rows import controlled
 from ..networks.unet import cross_attention_sites
 from .giving_back import give_back_memory
 from .memory import Memory
-from .plan import Plan
+from .plan import Plan, Watch
 from .run import KEY, Run
 from .samplers import facts_of
 from .solvers import name_of
@@ -34,13 +34,14 @@ def attach(
     node_id: str | None = None,
     layout: Layout | None = None,
     recompute: str = "auto",
+    watch: Watch | None = None,
 ):
     """A clone of `model` (the host's ModelPatcher) that applies `method` while it samples, and the Record of its runs.
 
     `start` and `end` are the host's percent of the noise schedule; they narrow the method's own window. With strength 0
     or without objects the picture is bit-identical to the plain model's and only the maps are recorded. `layout` is for
     methods that work in regions; without one they take the solver's. `recompute` (auto, on, off): whether a gradient
-    runs the network's blocks again instead of keeping what they made. Raises HostError for a model that the method
+    runs the network's blocks again instead of keeping what they made. `watch` is told of every step's maps. Raises HostError for a model that the method
     cannot work with, core MethodError for targets it cannot.
     """
     if start >= end:
@@ -51,6 +52,9 @@ def attach(
     cross_attention_sites(model.model.diffusion_model)
     demo = is_demo_model(model)
     method, reason = method.resolve(targets, Situation(layout is not None, demo))
+    if layout is not None and method.takes_layout:
+        layout.check(targets)
+        method = method.placed(layout)
     plan = Plan(
         method,
         targets,
@@ -63,6 +67,7 @@ def attach(
         layout,
         hints=_presets_for(demo, method),
         recompute=recompute,
+        watch=watch,
     )
     if plan.mix is not None:
         plan = replace(plan, local=local_prompts(plan.mix.method, targets, layout))
@@ -144,7 +149,8 @@ class _OuterSample(CopiesToItself):
             log.end(run.gradient.seconds, time.perf_counter() - started, not finished, run.clock.recognised)
             if finished:
                 self.plan.record.drawn(log, samples)
-            give_back_memory()
+            if self.plan.moves or self.plan.guides:
+                give_back_memory()
 
     def _check(self, guider, sampler) -> None:
         """Everything that can be known to fail, before anything is computed."""

@@ -11,8 +11,8 @@ from ...core.control.outputs import OutputMixer
 from ...core.control.parts import StepLog
 from ...core.control.prediction import PredictionGuide
 from ...core.control.scores import ScoreEditor
-from ...core.layout import solve
 from ...core.maps.resolution import choose_level, map_size
+from ...core.maps.view import view_of
 from ..networks.calls import Calls
 from ..networks.edits import LayerEdit, chain_of
 from ..networks.mixes import LayerMixes
@@ -38,15 +38,16 @@ class Run:
     """
 
     def __init__(self, plan: Plan, guider, sampler, sigmas: torch.Tensor, latent_size: tuple[int, int]):
-        self.plan = plan
+        self.plan = plan = plan.laid_out(*(side * _PIXELS for side in reversed(latent_size)))
         self.guider = guider
         self.log = plan.record.latest
+        self.log.layout = plan.layout
         # A run may go on where another ended; then its steps are numbered on.
         self.clock = StepClock(sampler, sigmas, first=self.log.total_steps - (len(sigmas) - 1))
         self.coordinates = Coordinates(guider.model_patcher.get_model_object("model_sampling"))
         self.optimiser = self._optimiser()
         self.editor = self._editor()
-        self.mixer = self._mixer(latent_size)
+        self.mixer = self._mixer()
         sites = cross_attention_sites(guider.model_patcher.model.diffusion_model)
         level = choose_level(plan.method.resolution, *latent_size, list(sites.values()))
         self.calls = Calls()
@@ -92,15 +93,12 @@ class Run:
         strength, memories = plan.strength * edit.weight, self.log.carried.setdefault("memories", {})
         return ScoreEditor(edit.method, plan.targets, strength, *plan.window, log=self.log.edits, memories=memories)
 
-    def _mixer(self, latent_size: tuple[int, int]) -> OutputMixer | None:
+    def _mixer(self) -> OutputMixer | None:
         plan, mix = self.plan, self.plan.mix
         if mix is None:
             return None
-        layout = plan.layout
-        if layout is None:
-            layout = solve(plan.targets, *(side * _PIXELS for side in reversed(latent_size)))
         return OutputMixer(
-            mix.method, plan.targets, layout, plan.strength * mix.weight, *plan.window, log=self.log.mixes
+            mix.method, plan.targets, plan.layout, plan.strength * mix.weight, *plan.window, log=self.log.mixes
         )
 
     def install(self) -> None:
@@ -149,8 +147,10 @@ class Run:
         maps = recording.result() if maps is None else maps
         if maps is not None:
             self.log.maps.add(maps, self.plan.targets)
+            if self.plan.watch is not None:
+                self.plan.watch(maps.detach(), progress)
             if updating:
-                self.optimiser.observe_after(recording.shown())
+                self.optimiser.observe_after(recording.shown(), view_of(recording.seen, recording.size))
         return denoised
 
     def _guidance(self, progress: float, level: float):
@@ -198,7 +198,9 @@ class Run:
             x,
             sigma,
             kwargs,
-            lambda latent, evaluate: self.optimiser.step(latent, progress, factor, evaluate, level),
+            lambda latent, evaluate: self.optimiser.step(
+                latent, progress, factor, evaluate, level, lambda: self.gradient.view
+            ),
         )
 
     def _progress(self, log: StepLog) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from prompt_fidelity.core.layout.settings import AttentionSettings
 from prompt_fidelity.core.methods import METHODS
-from prompt_fidelity.core.methods.base import DEMO_PRESET, OutputMix
+from prompt_fidelity.core.methods.base import DEMO_PRESET
 from prompt_fidelity.core.search.learned_weights import EPOCHS, RATE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -98,7 +98,7 @@ def demo_preset(method: str) -> str:
 
 def in_regions(method: str) -> bool:
     """Whether the method takes a layout; "auto" makes use of one."""
-    return method == "auto" or issubclass(METHODS[method], OutputMix)
+    return method == "auto" or METHODS[method].takes_layout
 
 
 def sampler(model: list, seed: int, **changes) -> dict:

@@ -27,12 +27,12 @@ class Probe:
     def wants(self, progress):
         return not self.done
 
-    def step(self, x, progress, factor, evaluate, sigma):
+    def step(self, x, progress, factor, evaluate, sigma, showing):
         self.done = True
         self.use(x, evaluate)
         return x
 
-    def observe_after(self, maps):
+    def observe_after(self, maps, view):
         pass
 
 

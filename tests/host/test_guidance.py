@@ -50,7 +50,7 @@ def both_ways(monkeypatch, family: str, method: str, widen=lambda x: x) -> tuple
         def wants(self, progress):
             return not self.done
 
-        def step(self, x, progress, factor, evaluate, sigma):
+        def step(self, x, progress, factor, evaluate, sigma, showing):
             self.done = True
             assert torch.equal(x, found["x"].to(x.dtype))
             leaf = widen(x.clone()).requires_grad_()
@@ -59,7 +59,7 @@ def both_ways(monkeypatch, family: str, method: str, widen=lambda x: x) -> tuple
             found["separate"] = -factor * torch.autograd.grad(size * loss, leaf)[0]
             return x
 
-        def observe_after(self, maps):
+        def observe_after(self, maps, view):
             pass
 
     monkeypatch.setattr(guidance, "wide", widen)

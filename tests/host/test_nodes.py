@@ -45,6 +45,11 @@ CONTRACT = {
         ["FIDELITY_METHOD", "IMAGE", "STRING"],
     ),
     "FidelitySpaceTimeWeights": (["weights"], ["FIDELITY_METHOD"]),
+    "FidelityPickSeeds": (
+        "model positive negative targets latent first_seed count share steps cfg sampler_name scheduler denoise keep "
+        "vae at_once".split(),
+        ["INT", "INT", "STRING", "IMAGE"],
+    ),
 }
 PRESETS = {
     "t_sam": ["repo", "paper", "paper-free", "demo"],
@@ -53,6 +58,8 @@ PRESETS = {
     "syngen": ["published", "demo"],
     "divide_and_bind": ["paper", "demo"],
     "space_time": ["paper", "repo", "demo"],
+    "layout_guidance": ["published", "demo"],
+    "box_diff": ["published", "demo"],
 }
 
 

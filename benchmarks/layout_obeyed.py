@@ -1,7 +1,7 @@
 """Is a layout obeyed? Boxes drawn at random, with no regard to the seed, and where the detector finds the objects.
 
     python3 dev.py run benchmarks/layout_obeyed.py [--json] [--model shapes|scenes] [--half dev|test] [--count 60]
-    python3 dev.py run benchmarks/layout_obeyed.py --half dev --methods layout_guidance --set layout_guidance.step_size=9
+    python3 dev.py run benchmarks/layout_obeyed.py --half dev --methods box_diff --set box_diff.step_size=9
 
 Each prompt has boxes of its own, about as large as an object, none over another (benchmarks/measuring/boxes.py). All
 ways draw the same prompts, boxes and seeds.
@@ -30,11 +30,10 @@ import torch  # noqa: E402
 from measuring.boxes import inside, random_layout  # noqa: E402
 from measuring.cases import FIRST_SEED, Case  # noqa: E402
 from measuring.contestants import PLAIN, contestants  # noqa: E402
-from measuring.demo_models import DemoModel, add_arguments, chosen  # noqa: E402
+from measuring.demo_models import DemoModel, add_arguments, chosen, in_time  # noqa: E402
 from measuring.statistics import mcnemar, wilson  # noqa: E402
 from prompt_fidelity.core.layout import Layout  # noqa: E402
 from prompt_fidelity.core.layout.standing import standings  # noqa: E402
-from tqdm import tqdm  # noqa: E402
 
 METHODS = "space_time,layout_guidance,space_time+layout_guidance"
 
@@ -98,7 +97,7 @@ def main() -> None:
         tallies = {name: Tally() for name in (PLAIN, *(way.name for way in ways))}
         by_number: dict[int, dict[str, Tally]] = {}
         first = FIRST_SEED[options.half]
-        for number, case in enumerate(tqdm(cases, desc="prompts", unit="prompt")):
+        for number, case in in_time(cases, options.minutes):
             conditioning, targets = artist.encode(case.prompt)
             width, height = artist.sampling["width"], artist.sampling["height"]
             layout = random_layout(targets, width, height, np.random.default_rng([first, number]))
@@ -117,7 +116,7 @@ def main() -> None:
     answer = {
         "model": model.name,
         "half": options.half,
-        "prompts": len(cases),
+        "prompts": len(tallies[PLAIN].right) // options.seeds,
         "seeds": options.seeds,
         "ways": {name: tally.figures(tallies[PLAIN]) for name, tally in tallies.items()},
         "by_objects": {
@@ -126,7 +125,9 @@ def main() -> None:
         },
     }
     for name, figures in answer["ways"].items():
-        shown = ", ".join(f"{key} {figures[key]}" for key in ("inside", "success", "obeyed", "extra", "seconds", "told"))
+        shown = ", ".join(
+            f"{key} {figures[key]}" for key in ("inside", "success", "obeyed", "extra", "seconds", "told")
+        )
         print(f"  {name:<28} {shown}")
     if options.json:
         print(json.dumps(answer))

@@ -29,13 +29,12 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from measuring.artist import Artist  # noqa: E402
 from measuring.cases import FIRST_SEED, Case  # noqa: E402
-from measuring.demo_models import DemoModel, add_arguments, chosen  # noqa: E402
+from measuring.demo_models import DemoModel, add_arguments, chosen, in_time  # noqa: E402
 from measuring.statistics import mcnemar, wilson  # noqa: E402
 from prompt_fidelity.core.methods import METHODS  # noqa: E402
 from prompt_fidelity.core.search.seeds import Signs, ranked, signs_of  # noqa: E402
 from prompt_fidelity.host.sampling.install import attach  # noqa: E402
 from prompt_fidelity.host.seeds import FirstPart, decoder, look_at_seeds  # noqa: E402
-from tqdm import tqdm  # noqa: E402
 
 SHARES = (0.2, 0.3, 0.4)
 
@@ -144,7 +143,7 @@ def main() -> None:
         times = measured_time(artist, cases[0], list(range(first, first + options.seeds)), options.share)
         steps, shares = round(times * artist.sampling["steps"]), {*SHARES, options.share}
         prompts = []
-        for number, case in enumerate(tqdm(cases, desc="prompts", unit="prompt")):
+        for number, case in in_time(cases, options.minutes):
             begin = first + number * options.seeds
             seeds = list(range(begin, begin + options.seeds))
             prompts.append(look_at(model, artist, case, seeds, shares, steps))

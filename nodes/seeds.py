@@ -50,13 +50,9 @@ class FidelityPickSeeds(io.ComfyNode):
                 ),
                 io.Int.Input("steps", default=20, min=1, max=10000, tooltip="As in the sampler."),
                 io.Float.Input("cfg", default=8.0, min=0.0, max=100.0, step=0.1, tooltip="As in the sampler."),
-                io.Combo.Input(
-                    "sampler_name", options=comfy.samplers.KSampler.SAMPLERS, tooltip="As in the sampler."
-                ),
+                io.Combo.Input("sampler_name", options=comfy.samplers.KSampler.SAMPLERS, tooltip="As in the sampler."),
                 io.Combo.Input("scheduler", options=comfy.samplers.KSampler.SCHEDULERS, tooltip="As in the sampler."),
-                io.Float.Input(
-                    "denoise", default=1.0, min=0.01, max=1.0, step=0.01, tooltip="As in the sampler."
-                ),
+                io.Float.Input("denoise", default=1.0, min=0.01, max=1.0, step=0.01, tooltip="As in the sampler."),
                 io.Int.Input(
                     "keep",
                     default=1,

@@ -5,11 +5,14 @@ model goes with which detector and which prompts.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from math import inf
 from types import ModuleType
 
 import numpy as np
+from tqdm import tqdm
 
 from .artist import Artist
 from .cases import PROMPTS, Case, scene_cases, shape_cases
@@ -45,11 +48,21 @@ MODELS: dict[str, Callable[[], DemoModel]] = {"shapes": shapes, "scenes": scenes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """--model, --half, --objects, --count."""
+    """--model, --half, --objects, --count, --minutes."""
     parser.add_argument("--model", choices=MODELS, default="shapes", help="which demo model draws")
     parser.add_argument("--half", choices=("dev", "test"), default="test", help="dev to tune, test to report")
     parser.add_argument("--objects", default="2,3", help="numbers of objects in the prompts")
     parser.add_argument("--count", type=int, default=PROMPTS, help="so many of the half's prompts")
+    parser.add_argument("--minutes", type=float, default=inf, help="begin no further prompt after so long")
+
+
+def in_time(cases: list[Case], minutes: float) -> Iterator[tuple[int, Case]]:
+    """The prompts with their numbers, as many as are begun in time; the first in any case."""
+    began = time.monotonic()
+    for number, case in enumerate(tqdm(cases, desc="prompts", unit="prompt")):
+        if number and time.monotonic() - began > 60 * minutes:
+            return
+        yield number, case
 
 
 def chosen(options: argparse.Namespace) -> tuple[DemoModel, list[Case]]:

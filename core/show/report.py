@@ -25,7 +25,15 @@ def report(record: Record, run: RunLog | None = None, sure: bool = True) -> str:
     run = run or record.latest
     if run.method is None:
         return "Nothing has been recorded yet. Connect the MODEL of Apply Attention Control to a sampler and run it."
-    sections = [_heading(run), _runs(record, run), _activity(run), _losses(run), _shares(run), _places(run), _notes(run, sure)]
+    sections = [
+        _heading(run),
+        _runs(record, run),
+        _activity(run),
+        _losses(run),
+        _shares(run),
+        _places(run),
+        _notes(run, sure),
+    ]
     return "\n\n".join("\n".join(lines) for lines in sections if lines)
 
 

@@ -64,7 +64,7 @@ def both_ways(monkeypatch, family: str, method: str, widen=lambda x: x) -> tuple
 
     monkeypatch.setattr(guidance, "wide", widen)
     monkeypatch.setattr(prediction.PredictionGuide, "note", noted)
-    model, record = patched(family, method, settings=GUIDED)
+    model, record = patched(family, method, settings=GUIDED | {"end": 0.5})  # two steps at least
     sample(model, family, size=(2, 4, 24, 32), steps=4)
     monkeypatch.setattr(run, "LatentOptimiser", Probe)
     sample(patched(family, method)[0], family, size=(2, 4, 24, 32), steps=4)

@@ -35,6 +35,7 @@ from measuring.statistics import mcnemar, wilson  # noqa: E402
 from prompt_fidelity.core.layout import Layout  # noqa: E402
 from prompt_fidelity.core.layout.standing import standings  # noqa: E402
 
+SHOWN = ("inside", "success", "obeyed", "extra", "seconds", "told")
 METHODS = "space_time,layout_guidance,space_time+layout_guidance"
 
 
@@ -125,9 +126,7 @@ def main() -> None:
         },
     }
     for name, figures in answer["ways"].items():
-        shown = ", ".join(
-            f"{key} {figures[key]}" for key in ("inside", "success", "obeyed", "extra", "seconds", "told")
-        )
+        shown = ", ".join(f"{key} {figures[key]}" for key in SHOWN)
         print(f"  {name:<28} {shown}")
     if options.json:
         print(json.dumps(answer))

@@ -1,7 +1,7 @@
 """Draws the first part of the run for several seeds through the host's own sampling, and looks at the maps of each.
 
 Each seed begins exactly as a KSampler with these settings would begin it: the same noise, the same noise levels, the
-same steps, whichever the sampler. So the picture that KSampler draws with the chosen seed is the one that was looked at.
+same steps, whichever the sampler. So the picture that KSampler draws with the chosen seed is that which was looked at.
 Several seeds go through the network together if the artist has the memory for it, and the sampler makes no noise of its
 own: that would be another for each place in a batch.
 """

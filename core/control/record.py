@@ -30,11 +30,11 @@ class RunLog:
     """What one run did: the drawing of a picture from its first noise level to its last, in one piece or in several.
 
     It holds small CPU tensors only. `steps` is the list that the run's LatentOptimiser logs to, `edits` that of its
-    ScoreEditor, `mixes` that of its OutputMixer. `layout` is where the objects were to go, if that was said. `seconds` is the time spent on the updates, `run_seconds` that of the
-    whole sampling, if known. `reason` is why `auto` chose the method. `recognised` counts the steps whose beginning was
-    seen, of `total_steps`. `size` is the latent's (batch, height, width), `level` the noise level that it ends at and
-    `ends_like` some values of the latent there. `carried` is what one piece leaves to the next, until the picture is
-    drawn.
+    ScoreEditor, `mixes` that of its OutputMixer. `layout` is where the objects were to go, if that was said. `seconds`
+    is the time spent on the updates, `run_seconds` that of the whole sampling, if known. `reason` is why `auto` chose
+    the method. `recognised` counts the steps whose beginning was seen, of `total_steps`. `size` is the latent's (batch,
+    height, width), `level` the noise level that it ends at and `ends_like` some values of the latent there. `carried`
+    is what one piece leaves to the next, until the picture is drawn.
     """
 
     method: Method | None = None

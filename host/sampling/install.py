@@ -41,8 +41,8 @@ def attach(
     `start` and `end` are the host's percent of the noise schedule; they narrow the method's own window. With strength 0
     or without objects the picture is bit-identical to the plain model's and only the maps are recorded. `layout` is for
     methods that work in regions; without one they take the solver's. `recompute` (auto, on, off): whether a gradient
-    runs the network's blocks again instead of keeping what they made. `watch` is told of every step's maps. Raises HostError for a model that the method
-    cannot work with, core MethodError for targets it cannot.
+    runs the network's blocks again instead of keeping what they made. `watch` is told of every step's maps. Raises
+    HostError for a model that the method cannot work with, core MethodError for targets it cannot.
     """
     if start >= end:
         raise HostError(

@@ -1,5 +1,5 @@
-"""The losses that take a layout: each formula again in NumPy, and what a layout, a part of a picture and a missing place
-mean to them.
+"""The losses that take a layout: each formula again in NumPy, and what a layout, a part of a picture and a place that is
+missing mean to them.
 """
 
 from dataclasses import replace

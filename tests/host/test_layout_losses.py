@@ -79,11 +79,12 @@ def test_an_area_is_judged_by_what_of_the_layout_lies_in_it(monkeypatch, method,
     conditioning = [[encoded("sd1")[0][0][0], {**encoded("sd1")[0][0][1], "area": (16, 8, 0, 8), "strength": 1.0}]]
     seen = []
     loss_at = method.loss_at
-    monkeypatch.setattr(
-        method,
-        "loss_at",
-        lambda self, maps, t, view: seen.append((maps.shape[2], view)) or loss_at(self, maps, t, view),
-    )
+
+    def noted(self, maps, targets, view):
+        seen.append((maps.shape[2], view))
+        return loss_at(self, maps, targets, view)
+
+    monkeypatch.setattr(method, "loss_at", noted)
     _, record = drawn(chosen(method, acts_on), positive=conditioning)
     assert record.updates > 0
     for width, view in seen:

@@ -1,6 +1,4 @@
-"""The losses that take a layout: each formula again in NumPy, and what a layout, a part of a picture and a place that is
-missing mean to them.
-"""
+"""The losses that take a layout: each formula again in NumPy; parts of a picture, objects without a place, no layout."""
 
 from dataclasses import replace
 

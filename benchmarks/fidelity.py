@@ -149,7 +149,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--part",
         metavar="K/N",
-        help="draw the K-th of N shares of the prompts, for several processors; join their CSVs",
+        help="draw the K-th of N shares of the prompts (one for each processor; join their tables)",
     )
     parser.add_argument("--prompts", type=Path, help="a file with one prompt a line, instead of the built-in ones")
     parser.add_argument(

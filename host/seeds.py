@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import comfy.model_management
 import comfy.patcher_extension
 import comfy.sample
+import comfy.samplers
 import torch
 from torch import Tensor
 
@@ -24,9 +25,12 @@ from ..core.search.seeds import Signs, signs_of
 from .errors import HostError
 from .progress import stop_if_interrupted
 from .sampling.install import attach
-from .sampling.samplers import SAMPLERS
+from .sampling.samplers import SAMPLERS as FACTS
 
 KEY = "prompt_fidelity_seeds"
+
+# What KSampler offers.
+SAMPLERS, SCHEDULERS = comfy.samplers.KSampler.SAMPLERS, comfy.samplers.KSampler.SCHEDULERS
 
 # Samplers to which a picture is the same alone and in a batch.
 _WITHOUT_NOISE = {
@@ -129,7 +133,7 @@ def _check(targets: Targets, latent: dict, part: FirstPart) -> None:
             "The prompt has no objects to look for in the first steps, so no seed is better than another. Name them in "
             "the list of words of Extract Targets."
         )
-    if part.sampler in SAMPLERS and SAMPLERS[part.sampler].support == "refused":
+    if part.sampler in FACTS and FACTS[part.sampler].support == "refused":
         raise HostError(
             f"The sampler {part.sampler} chooses its steps itself, so there is no first part of the run to look at. "
             "Choose another, for example euler or dpmpp_2m."

@@ -1,12 +1,11 @@
 """Seeds that promise a picture of the whole prompt, picked before any of them is finished."""
 
-import comfy.samplers
 from comfy_api.latest import io, ui
 
 from ..core.search.seeds import ranked, seeds_from, summary
 from ..core.show.render import side_by_side
 from ..host.progress import progress_bar, show_on_node
-from ..host.seeds import FirstPart, decoder, look_at_seeds
+from ..host.seeds import SAMPLERS, SCHEDULERS, FirstPart, decoder, look_at_seeds
 from .types import CATEGORY, Targets, node_id_of
 
 _A_ROW = 4  # pictures of the contact sheet side by side
@@ -50,8 +49,8 @@ class FidelityPickSeeds(io.ComfyNode):
                 ),
                 io.Int.Input("steps", default=20, min=1, max=10000, tooltip="As in the sampler."),
                 io.Float.Input("cfg", default=8.0, min=0.0, max=100.0, step=0.1, tooltip="As in the sampler."),
-                io.Combo.Input("sampler_name", options=comfy.samplers.KSampler.SAMPLERS, tooltip="As in the sampler."),
-                io.Combo.Input("scheduler", options=comfy.samplers.KSampler.SCHEDULERS, tooltip="As in the sampler."),
+                io.Combo.Input("sampler_name", options=SAMPLERS, tooltip="As in the sampler."),
+                io.Combo.Input("scheduler", options=SCHEDULERS, tooltip="As in the sampler."),
                 io.Float.Input("denoise", default=1.0, min=0.01, max=1.0, step=0.01, tooltip="As in the sampler."),
                 io.Int.Input(
                     "keep",

@@ -1,4 +1,4 @@
-"""The losses that take a layout: each formula again in NumPy; parts of a picture, objects without a place, no layout."""
+"""The losses that take a layout: each formula again in NumPy; parts of a picture, objects without a place."""
 
 from dataclasses import replace
 

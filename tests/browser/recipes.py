@@ -154,6 +154,10 @@ IDEA = {
     "is bound to its object.",
     "space_time": "*Predict Layout* looks where the model begins to draw each object, and there the object's own "
     'prompt is mixed in. Or choose the predictor *solver*, which goes by words such as "to the left of".',
+    "layout_guidance": "*Predict Layout* says where each object goes, and its attention is pulled into its box, against "
+    "what the seed has begun if need be. With Space-Time Attention beside it (*Combine Methods*) a box is obeyed best.",
+    "box_diff": "*Predict Layout* says where each object goes, and its attention is made strong in its box, weak outside "
+    "and as wide and high as the box.",
 }
 NOTE = """## {title}
 

@@ -5,7 +5,8 @@ import random
 import pytest
 from prompt_fidelity.core.prompt import Scene, extract, find_words, parse_weights
 from prompt_fidelity.core.prompt.targets import Attribute, Relation, Target, Targets
-from prompt_fidelity.core.prompt.tokens import align, build_targets, readable
+from prompt_fidelity.core.prompt.tokens import align, readable
+from readings import targets_in
 
 VISIBLE = [*range(33, 127), *range(161, 173), *range(174, 256)]
 HIDDEN = [byte for byte in range(256) if byte not in VISIBLE]
@@ -147,7 +148,7 @@ def chunks(pieces, size=77, content=75):
 def test_targets_of_a_short_prompt():
     typed = "a (black:1.2) car left of a clock"
     text = parse_weights(typed).text
-    targets = build_targets(typed, extract(text), chunks(bpe(text)))
+    targets = targets_in(typed, extract(text), chunks(bpe(text)))
     assert targets == Targets(
         prompt=typed,
         objects=(Target("car", "black car", (3,), (Attribute("black", (2,)),)), Target("clock", "clock", (7,))),
@@ -161,30 +162,30 @@ def test_targets_of_a_short_prompt():
 
 def test_positions_skip_the_ends_of_chunks():
     text = "x " * 80 + "a cat"
-    targets = build_targets(text, extract(text), chunks(bpe(text)))
+    targets = targets_in(text, extract(text), chunks(bpe(text)))
     assert targets.objects[-1].positions == (77 + 1 + 6,)
     assert targets.length == 154 and targets.content[74:77] == (75, 78, 79)
 
 
 def test_a_neighbour_without_a_space_is_not_taken_along():
-    targets = build_targets("1girl", extract("1girl"), chunks(["1", "girl</w>"]))
+    targets = targets_in("1girl", extract("1girl"), chunks(["1", "girl</w>"]))
     assert [(target.name, target.positions) for target in targets.objects] == [("girl", (2,))]
 
 
 def test_an_object_cut_off_by_the_encoder_is_left_out_with_its_relations():
     text = "a cat above a dog"
-    targets = build_targets(text, extract(text), chunks(bpe("a cat above")))
+    targets = targets_in(text, extract(text), chunks(bpe("a cat above")))
     assert [target.name for target in targets.objects] == ["cat"] and targets.relations == ()
 
 
 def test_repeated_words_keep_their_own_positions():
     text = "cat and cat"
-    targets = build_targets(text, find_words(text, "cat, cat"), chunks(bpe(text)))
+    targets = targets_in(text, find_words(text, "cat, cat"), chunks(bpe(text)))
     assert [target.positions for target in targets.objects] == [(1,), (3,)]
 
 
 def test_no_tokens_at_all():
-    targets = build_targets("", Scene(""), [])
+    targets = targets_in("", Scene(""), [])
     assert targets.objects == () and targets.length == targets.chunk == 0
 
 
@@ -213,9 +214,7 @@ def test_relations_have_a_normal_form_and_an_axis():
 
 def test_the_summary_tells_objects_tokens_and_relations():
     text = "a black car left of a clock"
-    summary = build_targets(
-        text, extract(text), chunks(["a</w>", "bl", "ack</w>", *bpe("car left of a clock")])
-    ).summary()
+    summary = targets_in(text, extract(text), chunks(["a</w>", "bl", "ack</w>", *bpe("car left of a clock")])).summary()
     assert "1. car (token 4), black (tokens 2-3)" in summary
     assert "black car – left of – clock" in summary and "8 tokens in 1 chunk of 77" in summary
     assert "No objects" in Targets("", (), (), (), (), 77, 77).summary()

@@ -11,10 +11,10 @@ import torch
 from ..core import prompt as prompts
 from ..core.prompt.targets import Targets
 from ..core.prompt.tokens import Reading, build_targets
-from .encoders.between import between_content
-from .encoders.columns import token_axis
-from .encoders.encoder import encoders_of
-from .encoders.listening import listening
+from .encoders.between import between_content, lent
+from .encoders.columns import Axis, token_axis
+from .encoders.encoder import Encoder, encoders_of
+from .encoders.listening import Heard, listening
 from .encoders.words import Words, pieces_of, word_ids
 from .errors import HostError
 from .networks.rows import KEY
@@ -38,25 +38,40 @@ def encode_with_targets(clip, text: str, words: str = "") -> tuple[list, Targets
     with listening(encoders) as heard:
         conditioning = clip.encode_from_tokens_scheduled(clip.tokenize(text))
     axis = token_axis(clip, encoders, tokens, conditioning, heard)
-    used, own = axis.used(encoders), Words(clip)
-    places = {encoder.key: own.places(encoder, tokens[encoder.key], text) for encoder in used}
-    readings = {
-        encoder.key: Reading(
-            pieces_of(encoder, tokens[encoder.key], places[encoder.key]),
-            word_ids(tokens[encoder.key], places[encoder.key]),
-            [axis.columns[encoder.key].get(place) for place in places[encoder.key]],
-            own.knows_weights(encoder),
-        )
-        for encoder in used
-    }
-    targets = build_targets(text, scene, list(readings.values()), axis.stretches)
+    own = Words(clip)
+    readings = [read(own, encoder, tokens[encoder.key], text, axis) for encoder in axis.used(encoders)]
+    targets = build_targets(text, scene, readings, axis.stretches)
+    attention = between_content(targets, axis, heard)
+    if attention is None and targets.content:
+        attention = _borrowed(own, encoders, heard, tokens, parsed, readings[0])
     targets = replace(
         targets,
-        text_attention=between_content(targets, axis, heard),
-        pads_with_end=all(encoder.pads_with_end for encoder in axis.first_readers(used)),
+        text_attention=attention,
+        pads_with_end=all(encoder.pads_with_end for encoder in axis.first_readers(encoders)),
         encode=partial(_encode, clip),
     )
     return node_helpers.conditioning_set_values(conditioning, {KEY: targets.handle}), targets
+
+
+def read(own: Words, encoder: Encoder, chunks: list, text: str, axis: Axis | None = None) -> Reading:
+    """The prompt's own tokens among an encoder's `chunks`; without an axis in the order of the tokens."""
+    places = own.places(encoder, chunks, text)
+    columns = range(len(places)) if axis is None else [axis.columns[encoder.key].get(place) for place in places]
+    return Reading(pieces_of(encoder, chunks, places), word_ids(chunks, places), columns, own.knows_weights(encoder))
+
+
+def _borrowed(
+    own: Words, encoders: list[Encoder], heard: dict[str, Heard], tokens: dict, prompt: prompts.Prompt, reading: Reading
+) -> torch.Tensor | None:
+    """The attention between tokens that the network reads itself, from an encoder of the same prompt (Anima's Qwen)."""
+    lender = next((e for e in encoders if e.key in heard and heard[e.key].attention is not None), None)
+    if lender is None:
+        return None
+    chunks = tokens[lender.key]
+    rows = [index for _, index in own.places(lender, chunks, prompt.typed)]
+    attention = heard[lender.key].attention[0][rows][:, rows]
+    spans = (one.spans(prompt, prompt.text) for one in (read(own, lender, chunks, prompt.typed), reading))
+    return lent(attention, *spans)
 
 
 def _encode(clip, texts: list[str]) -> list[torch.Tensor]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 
+from ...core.prompt.scene import Span
 from ...core.prompt.targets import Targets
 from .columns import Axis
 from .listening import Heard
@@ -36,3 +37,18 @@ def between_content(targets: Targets, axis: Axis, heard: Mapping[str, Heard]) ->
                 total[at[:, None], at] += own[rows][:, rows]
                 times[at[:, None], at] += 1
     return total / times.clamp(min=1) if times.any() else None
+
+
+def lent(attention: torch.Tensor, lenders: Sequence[Span | None], borrowers: Sequence[Span | None]) -> torch.Tensor:
+    """One tokenizer's attention [n, n] laid on another's tokens [m, m], by the characters that they spell together.
+
+    A token looks as its lenders do on average, and is looked at by what its characters are of theirs.
+    """
+    shared = torch.tensor([[_overlap(a, b) for b in lenders] for a in borrowers], dtype=torch.float32)
+    looking = shared / shared.sum(dim=1, keepdim=True).clamp(min=1)
+    seen = shared / shared.sum(dim=0, keepdim=True).clamp(min=1)
+    return looking @ attention @ seen.T
+
+
+def _overlap(a: Span | None, b: Span | None) -> int:
+    return 0 if a is None or b is None else max(0, min(a[1], b[1]) - max(a[0], b[0]))

@@ -64,9 +64,9 @@ def listening(encoders: list[Encoder]) -> Iterator[dict[str, Heard]]:
                 continue
             one = heard[encoder.key] = Heard()
             for module in encoder.module.modules():
-                listener = _listener(module, one)
-                if listener is not None:
-                    handles.append(module.register_forward_pre_hook(listener, with_kwargs=True))
+                hook = listener(module, one)
+                if hook is not None:
+                    handles.append(module.register_forward_pre_hook(hook, with_kwargs=True))
             handles.append(encoder.module.transformer.register_forward_hook(_ear(one), with_kwargs=True))
         yield heard
     finally:
@@ -78,7 +78,8 @@ def _ear(one: Heard) -> Callable:
     return lambda module, args, kwargs, outputs: one.give_out(args, kwargs, outputs)
 
 
-def _listener(module: torch.nn.Module, one: Heard) -> Callable | None:
+def listener(module: torch.nn.Module, one: Heard) -> Callable | None:
+    """A forward pre-hook by which `one` hears the attention of a layer; None for a module that is none."""
     if isinstance(module, _TAKES_ATTENTION):
         return _around_the_function(module, one)
     if type(module).__name__ == "GptOssAttention":

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from prompt_fidelity.core.prompt import extract, find_words, parse_weights
-from prompt_fidelity.host.encoders.encoder import encoders_of
-from prompt_fidelity.host.encoders.words import Words
+from prompt_fidelity.core.prompt import find_words
 from prompt_fidelity.host.errors import HostError
+from prompt_fidelity.host.models.random_models import random_weights
 from prompt_fidelity.host.networks.rows import KEY
-from prompt_fidelity.host.text import encode_with_targets, read
+from prompt_fidelity.host.text import encode_with_targets
 from prompt_fidelity.tools.hosts import host_version
 from small_encoders import FAMILIES, HERE, NEWER, SENTENCES, small_clip, without_attention
+from spelling import spelled_objects
 
 import nodes as host_nodes
 
@@ -64,10 +64,6 @@ def changed_rows(clip, one: str, other: str) -> tuple:
 
 def spelled(targets, positions) -> str:
     return "".join(piece for column, piece in zip(targets.content, targets.pieces, strict=True) if column in positions)
-
-
-def in_each_stretch(word: str, targets) -> set[str]:
-    return {word} if len({s for s in targets.stretches for p in targets.content if p in s.columns}) == 1 else {word * 2}
 
 
 def test_the_host_has_all_families_but_those_that_came_later():
@@ -127,18 +123,8 @@ def test_an_empty_prompt_names_nothing(clip):
 
 def test_every_object_of_real_sentences_is_spelled_by_its_tokens(clip):
     """A sample of what benchmarks/extraction.py --tokenizers measures on all 250."""
-    own, found, listed = Words(clip), 0, 0
-    for sentence in SENTENCES[1::25]:
-        tokens = clip.tokenize(sentence, return_word_ids=True)
-        prompt, scene = parse_weights(sentence), extract(sentence)
-        for encoder in encoders_of(clip, tokens):
-            reading = read(own, encoder, tokens[encoder.key], sentence)
-            spans = reading.spans(prompt, prompt.text)
-            covered = {i for span in spans if span for i in range(*span)}
-            for thing in scene.objects:
-                listed += 1
-                found += all(covered >= {*range(start, end)} for start, end in thing.spans)
-    assert listed > 20 and found / listed >= 0.99
+    for spelled, objects in spelled_objects(clip, SENTENCES[1::25]).values():
+        assert objects > 20 and spelled / objects >= 0.99
 
 
 @pytest.mark.parametrize("family", ["qwen_image", "klein"], indirect=True)
@@ -161,6 +147,21 @@ def test_stable_diffusion_3_has_the_prompt_twice():
     assert len(targets.stretches) == 3 and targets.stretches[2].length > 77
     car = targets.objects[0]
     assert [len(block) for block in targets.by_stretch(car.positions)] == [1, 0, 1]
+
+
+def test_stable_diffusion_3_without_t5_has_it_once():
+    import comfy.supported_models_base
+    from comfy.text_encoders import sd3_clip
+    from small_encoders import CLIP
+
+    target = comfy.supported_models_base.ClipTarget(sd3_clip.SD3Tokenizer, sd3_clip.sd3_clip(t5=False))
+    sizes = {"clip_l_model_config": dict(CLIP), "clip_g_model_config": dict(CLIP)}
+    with torch.inference_mode():
+        clip = comfy.sd.CLIP(target, model_options={**sizes, "dtype": torch.float32}, disable_dynamic=True)
+        weights = random_weights(clip.cond_stage_model, 0)
+        clip.cond_stage_model.load_state_dict(weights, strict=False)
+    targets, rows = changed_rows(without_attention(clip), PROMPT, "a red car and a blue cat")
+    assert targets.objects[1].positions == rows == (7,) and targets.length == 77 and targets.pads_with_end
 
 
 @pytest.mark.parametrize("width, moved", [(32, 2), (16, 0)])

@@ -82,14 +82,16 @@ FAMILIES = {
 }
 
 
-def random_weights(module: torch.nn.Module, seed: int) -> dict[str, Tensor]:
-    """Weights for every parameter of `module` that keep activations near unit size, the same for the same seed."""
-    generator = torch.Generator().manual_seed(seed)
+def random_weights(module: torch.nn.Module, seed: int, device: str = "cpu") -> dict[str, Tensor]:
+    """Weights for every parameter of `module` that keep activations near unit size, on the CPU, the same for the same
+    seed; `device` draws them, and another kind of device draws others.
+    """
+    generator = torch.Generator(device).manual_seed(seed)
     weights = {}
     for name, parameter in sorted(module.named_parameters()):
         if parameter.ndim == 0:  # a logit scale, which nothing here reads
             continue
-        values = torch.randn(parameter.shape, generator=generator)
+        values = torch.randn(parameter.shape, generator=generator, device=device).cpu()
         if parameter.ndim > 1 and "embedding" not in name:
             values *= parameter[0].numel() ** -0.5
         elif parameter.ndim == 1:

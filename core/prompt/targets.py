@@ -81,11 +81,13 @@ class Stretch:
     """Tokens that were read together: `length` columns of the token axis from `start` on.
 
     `tensor` is the entry of the conditioning that holds them: "cross_attn", or one that the network appends to it.
+    `encoder` is the host's name for who read them.
     """
 
     start: int
     length: int
     tensor: str = CROSS_ATTENTION
+    encoder: str = ""
 
     @property
     def columns(self) -> range:
@@ -128,6 +130,13 @@ class Targets(CopiesToItself):
     def by_stretch(self, positions: Sequence[int]) -> list[list[int]]:
         """Positions (or those of them that there are) in each of the `stretches`."""
         return [[p for p in positions if p in stretch.columns] for stretch in self.stretches]
+
+    def by_encoder(self, positions: Sequence[int]) -> list[list[int]]:
+        """Positions in the tokens of each encoder that has some of them: a word's map is the sum of its maps there."""
+        found: dict[str, list[int]] = {}
+        for stretch, own in zip(self.stretches, self.by_stretch(positions), strict=True):
+            found.setdefault(stretch.encoder, []).extend(own)
+        return [own for own in found.values() if own]
 
     def columns_of(self, tensor: str = CROSS_ATTENTION) -> int:
         """How many columns of the token axis an entry of the conditioning holds."""

@@ -240,7 +240,7 @@ def build_targets(
         for r in scene.relations
         if r.subject in index_of and r.object in index_of
     ]
-    alike = len({(stretch.length, stretch.tensor) for stretch in stretches}) <= 1
+    alike = len({(stretch.length, stretch.tensor, stretch.encoder) for stretch in stretches}) <= 1
     return Targets(
         prompt=prompt_text,
         objects=tuple(objects),

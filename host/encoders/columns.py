@@ -53,7 +53,7 @@ def token_axis(clip, encoders: list[Encoder], tokens: dict, conditioning: list, 
         if entry in extras:
             places = [(0, index) for index in range(len(tokens[key][0]))]
             length = max(at_least, len(places))
-            return Axis({key: {place: place[1] for place in places}}, (Stretch(0, length),), {})
+            return Axis({key: {place: place[1] for place in places}}, (Stretch(0, length, encoder=key),), {})
     if not any(one.outputs for one in heard.values()):  # nothing to encode: Lens makes no rows of an empty prompt
         return Axis({}, (Stretch(0, features.shape[1]),), {})
     numbers = _Numbers(encoders, tokens, heard)
@@ -85,15 +85,17 @@ def token_axis(clip, encoders: list[Encoder], tokens: dict, conditioning: list, 
 
 def _stretches(rows: list[list[tuple[str, Place]]], offset: int, tensor: str) -> list[Stretch]:
     """Cuts where the rows become those of another encoder or chunk; padding goes with what stands before it."""
-    starts, before = [0], None
+    starts, readers, before = [0], [], set()
     for row, found in enumerate(rows):
         here = {(key, chunk) for key, (chunk, _) in found}
         if here and before and not here & before:
             starts.append(row)
+        if here and len(readers) < len(starts):
+            readers.append(found[0][0])
         before = here or before
     return [
-        Stretch(offset + start, end - start, tensor)
-        for start, end in zip(starts, [*starts[1:], len(rows)], strict=True)
+        Stretch(offset + start, end - start, tensor, reader)
+        for start, end, reader in zip(starts, [*starts[1:], len(rows)], readers or [""], strict=True)
     ]
 
 

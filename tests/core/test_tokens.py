@@ -3,6 +3,8 @@
 import random
 
 import pytest
+import torch
+from prompt_fidelity.core.maps.recorder import word_map
 from prompt_fidelity.core.methods.attention_regulation.method import kept_columns
 from prompt_fidelity.core.prompt import Scene, extract, find_words, parse_weights
 from prompt_fidelity.core.prompt.targets import Attribute, Relation, Stretch, Target, Targets
@@ -235,10 +237,12 @@ def test_a_word_stands_in_the_stretch_of_each_encoder():
     typed = "a cat and a dog"
     clip = Reading(bpe(typed), range(1, 6), range(1, 6))
     t5 = Reading(["▁", "a", "▁cat", "▁and", "▁", "a", "▁dog"], range(1, 8), range(77, 84))
-    stretches = [Stretch(0, 77), Stretch(77, 256, "further")]
+    stretches = [Stretch(0, 77, encoder="l"), Stretch(77, 256, "further", "t5")]
     targets = build_targets(typed, extract(typed), [clip, t5], stretches)
     assert [target.positions for target in targets.objects] == [(2, 79), (5, 83)]
     assert targets.by_stretch(targets.objects[1].positions) == [[5], [83]]
+    maps = torch.rand(1, 2, 2, 333)
+    torch.testing.assert_close(word_map(maps, targets, (2, 3, 79)), maps[..., [2, 3]].mean(-1) + maps[..., 79])
     assert targets.length == 333 and targets.columns_of() == 77 and targets.columns_of("further") == 256
     assert targets.stretches == tuple(stretches) and "chunks of 77 and 256" in targets.summary()
 

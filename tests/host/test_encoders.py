@@ -147,6 +147,8 @@ def test_stable_diffusion_3_has_the_prompt_twice():
     assert len(targets.stretches) == 3 and targets.stretches[2].length > 77
     car = targets.objects[0]
     assert [len(block) for block in targets.by_stretch(car.positions)] == [1, 0, 1]
+    assert [stretch.encoder for stretch in targets.stretches] == ["l", "l", "t5xxl"]
+    assert [len(block) for block in targets.by_encoder(targets.content)][1] < targets.stretches[2].length
 
 
 def test_stable_diffusion_3_without_t5_has_it_once():

@@ -104,13 +104,13 @@ class _Numbers:
 
     def __init__(self, encoders: list[Encoder], tokens: dict, heard: Mapping[str, Heard]):
         self.heard = {encoder: heard[encoder.key] for encoder in encoders if encoder.key in heard}
-        self.first: dict[Encoder, int] = {}
+        self.own: dict[Encoder, range] = {}
         self.places: list[tuple[str, Place] | None] = [None]
         self.rows: dict[str, dict[Place, int]] = {}
         for encoder, one in self.heard.items():
             if not one.outputs:
                 continue
-            self.first[encoder] = len(self.places)
+            first = len(self.places)
             rows = self.rows[encoder.key] = {}
             for chunk, chunk_tokens in enumerate(tokens[encoder.key]):
                 # SDClipModel.process_tokens leaves out an embedding of another width, which moves what follows.
@@ -118,22 +118,23 @@ class _Numbers:
                 rows.update({(chunk, i): row for row, i in enumerate(kept)})
                 self.places += [(encoder.key, (chunk, i)) for i in kept]
                 self.places += [None] * (one.length - len(kept))
+            self.own[encoder] = range(first, len(self.places))
 
     @contextmanager
     def in_place_of_features(self) -> Iterator[None]:
         """For this time the transformers give out numbers; they are put back whatever happens."""
         replaced = []
         try:
-            for encoder, first in self.first.items():
+            for encoder, own in self.own.items():
                 transformer = encoder.module.transformer
                 replaced.append((transformer, transformer.__dict__.get("forward")))
-                transformer.forward = self._stand_in(self.heard[encoder], first)
+                transformer.forward = self._stand_in(self.heard[encoder], own.start)
             yield
         finally:
-            for transformer, own in replaced:
+            for transformer, before in replaced:
                 del transformer.forward
-                if own is not None:
-                    transformer.forward = own
+                if before is not None:
+                    transformer.forward = before
 
     def _stand_in(self, one: Heard, first: int):
         def forward(*args, **kwargs):
@@ -148,9 +149,8 @@ class _Numbers:
         """The tokens in each row of [1, rows, C] or [1, layers, rows, C]."""
         values = tensor.float().movedim(-2, 0).flatten(1)  # [rows, what stands in each]
         found: list[list[tuple[str, Place]]] = [[] for _ in values]
-        for encoder, first in self.first.items():
-            last = first + self.heard[encoder].length * self.heard[encoder].chunks
-            numbers = torch.where((values >= first) & (values < last), values, 0).amax(dim=1)
+        for own in self.own.values():
+            numbers = torch.where((values >= own.start) & (values < own.stop), values, 0).amax(dim=1)
             for row, number in zip(found, numbers.long().tolist(), strict=True):
                 if self.places[number] is not None:
                     row.append(self.places[number])

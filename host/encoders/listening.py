@@ -26,7 +26,7 @@ class Heard:
 
     def __init__(self) -> None:
         self.outputs = None  # the structure that the transformer gives out, its tensors on the meta device
-        self.chunks = self.length = self.width = 0
+        self.length = self.width = 0  # tokens of a chunk, and of an embedding's vector
         self._sum: torch.Tensor | None = None
         self._layers = 0
 
@@ -37,7 +37,7 @@ class Heard:
     def give_out(self, args: tuple, kwargs: dict, outputs) -> None:
         tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)]
         given = kwargs.get("embeds", tensors[0])
-        self.chunks, self.length = given.shape[:2]
+        self.length = given.shape[1]
         self.width = given.shape[-1] if given.ndim > 2 else 0
         self.outputs = _shapes(outputs)
 

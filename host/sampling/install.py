@@ -51,7 +51,7 @@ def attach(
         )
     cross_attention_sites(model.model.diffusion_model)
     demo = is_demo_model(model)
-    method, reason = method.resolve(targets, Situation(layout is not None, demo))
+    method, reason = method.resolve(targets, Situation(layout is not None, DEMO_PRESET if demo else ""))
     if layout is not None and method.takes_layout:
         layout.check(targets)
         method = method.placed(layout)

@@ -92,10 +92,10 @@ def test_everything_is_explained(node):
 
 def test_every_method_and_preset_can_be_chosen():
     method = FidelitySelectMethod.GET_SCHEMA().inputs[0]
-    assert [option.key for option in method.options] == [*METHODS, "auto"]
-    for option in method.options[:-1]:
+    assert [option.key for option in method.options] == ["auto", *METHODS]  # a fresh node starts at auto
+    for option in method.options[1:]:
         presets = [preset.key for preset in option.inputs[0].options]
-        assert presets == [*PRESETS[option.key], "custom"]
+        assert presets == ["auto", *PRESETS[option.key], "custom"]
         for preset in presets[:-1]:
             (chosen,) = FidelitySelectMethod.execute({"method": option.key, "preset": {"preset": preset}}).args
             assert chosen.preset == preset

@@ -15,8 +15,8 @@ from ..core.maps.probabilities import probabilities
 from ..core.prompt.targets import Targets
 from ..core.prompt.tokens import build_targets
 from .errors import HostError
+from .networks.attention import split_heads
 from .networks.rows import KEY
-from .networks.unet import split_heads
 
 
 def encode_with_targets(clip, text: str, words: str = "") -> tuple[list, Targets]:

@@ -128,8 +128,8 @@ class Guidance(CopiesToItself):
 
     def _memory_of(self, heard: list[Guide], x: torch.Tensor) -> Memory:
         if self._memory is None:
-            plan = heard[0].plan
-            self._memory = Memory(plan.recompute, self.guider.model_patcher, x.shape, plan.method.resolution)
+            sites = frozenset().union(*(guide.tap.sites for guide in heard))
+            self._memory = Memory(heard[0].plan.recompute, self.guider.model_patcher, x.shape, sites)
         return self._memory
 
     def _own(self, heard: list[Guide], executor, model, ours, x, timestep, options) -> list[torch.Tensor]:

@@ -28,6 +28,7 @@ class Plan:
     layout: Layout | None = None
     hints: tuple[str, ...] = ()
     recompute: str = "auto"  # whether the network's blocks are run again for a gradient: one of recompute.CHOICES
+    blocks: str = "auto"  # which of the network's blocks are looked at and edited, as in networks.base
     local: tuple[torch.Tensor, ...] = ()  # the encoded prompt of each placed object
 
     @property

@@ -11,17 +11,17 @@ from functools import partial
 
 import torch
 
+from ..networks.base import Block, Network, Site
 from ..networks.edits import KEY as EDITS
-from ..networks.mixes import LayerMixes
+from ..networks.mixes import KEY as MIXES
 from ..networks.tap import Replay, Tap
-from ..networks.unet import Block, blocks
 from .kept import Kept
 
 CHOICES = ("auto", "on", "off")
 
 
 @contextmanager
-def blocks_run_again(network: torch.nn.Module, kept: Kept, taps: Iterable[Tap] = ()) -> Iterator[None]:
+def blocks_run_again(network: Network, kept: Kept, taps: Iterable[Tap] = ()) -> Iterator[None]:
     """For its time the blocks of `network` keep nothing; `taps` hear a second run as if it were none.
 
     The block that a recording ends in is run through once, as the backward pass may begin inside it, and one in which
@@ -30,7 +30,7 @@ def blocks_run_again(network: torch.nn.Module, kept: Kept, taps: Iterable[Tap] =
     changed = []
     taps = list(taps)
     try:
-        for block in blocks(network):
+        for block in network.blocks():
             changed += _RunAgain(block, kept, taps).put()
         yield
     finally:
@@ -79,15 +79,13 @@ class _RunAgain:
         if self._block.site is None:
             return True
         ends_here = any(tap.recording.end_after == self._block.site for tap, _ in _heard(self._taps))
-        return not ends_here and not _acts(options)
+        return not ends_here and not _acts(options, self._block.site)
 
 
-def _acts(options: dict) -> bool:
-    """Whether an edit of scores or a mixture of outputs of ours is in force."""
-    edits = options.get(EDITS)
-    owners = (getattr(patch, "__self__", None) for patch in options.get("patches", {}).get("attn2_output_patch", ()))
-    mixes = any(isinstance(owner, LayerMixes) and owner.mixer.active for owner in owners)
-    return mixes or (edits is not None and edits.active)
+def _acts(options: dict, site: Site) -> bool:
+    """Whether an edit of scores there or a mixture of outputs of ours is in force."""
+    edits, mixes = options.get(EDITS), options.get(MIXES)
+    return (mixes is not None and mixes.active) or (edits is not None and edits.acts_at(site))
 
 
 def _heard(taps: list[Tap]) -> list[tuple[Tap, Replay]]:

@@ -12,13 +12,12 @@ from ...core.control.parts import StepLog
 from ...core.control.prediction import PredictionGuide
 from ...core.control.scores import ScoreEditor
 from ...core.layout import solve
-from ...core.maps.resolution import choose_level, map_size
+from ...core.maps.joint import looked_at
 from ..networks.calls import Calls
 from ..networks.edits import LayerEdit, chain_of
-from ..networks.mixes import LayerMixes
+from ..networks.families import network_of
 from ..networks.rows import Rows
 from ..networks.tap import Tap
-from ..networks.unet import cross_attention_sites, edited_sites, last_site, sites_at
 from ..progress import show_on_node, stop_if_interrupted
 from .compiled import NOTE, as_written, is_compiled
 from .coordinates import Coordinates
@@ -28,8 +27,6 @@ from .plan import Plan
 from .steps import StepClock, level_of
 
 KEY = "prompt_fidelity"
-# Pixels of the picture per latent pixel, in all models that can be patched.
-_PIXELS = 8
 
 
 class Run:
@@ -44,24 +41,19 @@ class Run:
         # A run may go on where another ended; then its steps are numbered on.
         self.clock = StepClock(sampler, sigmas, first=self.log.total_steps - (len(sigmas) - 1))
         self.coordinates = Coordinates(guider.model_patcher.get_model_object("model_sampling"))
+        self.network = network_of(guider.model_patcher.model)
         self.optimiser = self._optimiser()
         self.editor = self._editor()
         self.mixer = self._mixer(latent_size)
-        sites = cross_attention_sites(guider.model_patcher.model.diffusion_model)
-        level = choose_level(plan.method.resolution, *latent_size, list(sites.values()))
+        sites, size = self.network.looked_at(plan.method.resolution, *latent_size, plan.blocks)
         self.calls = Calls()
         rows = Rows(guider, plan.targets, self.calls, plan.record.warn)
-        size = map_size(*latent_size, level)
-        self.tap = Tap(rows, sites_at(sites, level), last_site(sites, level), plan.targets.length, size)
+        self.tap = Tap(self.network, rows, sites, plan.targets.length, size, looked_at(plan.targets))
         if self.editor is not None:
-            edited = edited_sites(sites, level, plan.edit.method.settings.layers)
+            edited = self.network.edited(sites, plan.edit.method.settings.layers)
             self.tap.edits, self.tap.applies = chain_of(guider.model_options)
             self.tap.edits.edits.append(LayerEdit(self.editor, rows, edited))
-        self.mixes = (
-            LayerMixes(self.mixer, rows, plan.local, guider.model_patcher.model.diffusion_model)
-            if self.mixer is not None
-            else None
-        )
+        self.mixes = self.network.mixes(self.mixer, rows, plan.local) if self.mixer is not None else None
         self.gradient = GradientPass(guider, plan, self.tap)
         self.guide = self._guide()
         self.guidance: Guidance | None = None
@@ -75,14 +67,22 @@ class Run:
         if not plan.moves:
             return None
         return LatentOptimiser(
-            plan.method, plan.targets, plan.strength, *plan.window, on_progress=self._progress, log=self.log.steps
+            plan.method,
+            plan.targets,
+            plan.strength,
+            *plan.window,
+            on_progress=self._progress,
+            log=self.log.steps,
+            joint=self.network.joint,
         )
 
     def _guide(self) -> Guide | None:
         plan = self.plan
         if not plan.guides:
             return None
-        core = PredictionGuide(plan.method, plan.targets, plan.strength, *plan.window, log=self.log.steps)
+        core = PredictionGuide(
+            plan.method, plan.targets, plan.strength, *plan.window, log=self.log.steps, joint=self.network.joint
+        )
         return Guide(core, self.tap, plan)
 
     def _editor(self) -> ScoreEditor | None:
@@ -98,7 +98,7 @@ class Run:
             return None
         layout = plan.layout
         if layout is None:
-            layout = solve(plan.targets, *(side * _PIXELS for side in reversed(latent_size)))
+            layout = solve(plan.targets, *(side * self.network.pixels for side in reversed(latent_size)))
         return OutputMixer(
             mix.method, plan.targets, layout, plan.strength * mix.weight, *plan.window, log=self.log.mixes
         )
@@ -189,6 +189,9 @@ class Run:
             self.optimiser.on_progress = None
         for inside in self._inside:
             inside.finish()
+        if self.mixes is not None:
+            self.mixes.remove()
+        self.tap.remove()
 
     def _moved(self, model, x, sigma, kwargs, progress: float, level: float) -> torch.Tensor:
         """The latent after this step's updates, a new tensor."""

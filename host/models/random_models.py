@@ -115,8 +115,8 @@ def load_random_model(
     """A tiny model of `family` ("sd1", "sd2", "sdxl" or one of TRANSFORMERS) with random weights: its patcher, text
     encoder(s) and VAE.
 
-    `dtype` is the network's; float64 serves for finite differences (of what happens inside it: its output leaves the host
-    in float32). Raises ValueError for another family.
+    `dtype` is the network's; float64 serves for finite differences (of what happens inside it: its output leaves the
+    host in float32). Raises ValueError for another family.
     """
     if family not in (*FAMILIES, *TRANSFORMERS):
         known = ", ".join((*FAMILIES, *TRANSFORMERS))

@@ -134,6 +134,10 @@ class Network(ABC):
         """
         return frozenset(chosen_sites(self.at_level(level), blocks, self.title))
 
+    def check_blocks(self, blocks: str) -> None:
+        """Raises HostError for a choice of blocks that the network hasn't got, whatever the level."""
+        chosen_sites(list(self.sites), blocks, self.title)
+
     def at_level(self, level: int) -> list[Site]:
         """Those that can make maps of `level`."""
         return [site for site, at in self.sites.items() if at == level]
@@ -169,6 +173,6 @@ class Network(ABC):
         """Raises HostError for latents of `shape` that it cannot be worked with at."""
         if len(shape) == 5 and shape[2] != 1:
             raise HostError(
-                f"The latent has {shape[2]} frames: with {self.title}, Prompt Fidelity draws pictures, not videos. Use a "
-                "latent of one frame (length 1)."
+                f"The latent has {shape[2]} frames: with {self.title}, Prompt Fidelity draws pictures, not videos. Use "
+                "a latent of one frame (length 1)."
             )

@@ -5,7 +5,8 @@ batch or the picture further, each in a way of its own. What is certain whoever 
 asked about, and the latent that the network gets. Where the one lies in the other is read off their numbers.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 
 import comfy.patcher_extension
@@ -105,6 +106,20 @@ class Calls(CopiesToItself):
             return executor(x, t, c_concat, c_crossattn, control, options, **more)
         finally:
             self._current = before
+
+    def again(self) -> Callable[[], AbstractContextManager]:
+        """What makes the call at work now the one at work at another time: when a part of it is run again."""
+        call = self._current
+
+        @contextmanager
+        def as_it_was() -> Iterator[None]:
+            before, self._current = self._current, call
+            try:
+                yield
+            finally:
+                self._current = before
+
+        return as_it_was
 
     def of(self, options: dict) -> Call | None:
         """The call that a layer with the host's `options` is in; None if its rows are not as the host lays them out."""

@@ -37,7 +37,8 @@ def _range(part: str, sites: Sequence[S], title: str) -> tuple[str, range]:
     match = _PART.fullmatch(part)
     if match is None or match[1] not in names:
         raise HostError(
-            f'"{part}" names no blocks of {title}. Write auto, all, or for example "{names[0]} 0-3". {_there_are(sites)}'
+            f'"{part}" names no blocks of {title}. Write auto, all, or for example "{names[0]} 0-3". '
+            f"{_there_are(sites)}"
         )
     first = 0 if match[2] is None else int(match[2])
     last = max(site.number for site in sites) if match[2] is None else int(match[3] or match[2])

@@ -1,4 +1,4 @@
-"""Mixes the outputs of a transformer's cross-attentions: each object's own prompt is attended to in the object's region.
+"""Mixes the outputs of transformers' cross-attentions: each object's own prompt is attended to in the object's region.
 
 What a network makes of a text before its blocks see it, it says itself: it is run with the object's own prompt on the
 smallest picture there is, up to its first cross-attention. Only pixels that some region covers are attended for.

@@ -67,7 +67,7 @@ def network_of(model: torch.nn.Module) -> Network:
         if found is not None and found.sites:
             return found
     raise HostError(
-        f"It is not known where words and picture meet in this model ({type(network).__name__}), so there is nothing to "
-        "guide. Prompt Fidelity works with Stable Diffusion 1.x, 2.x, SDXL, Stable Diffusion 3, Flux and others (the "
-        "list is in its README), and models built like them; connect such a checkpoint."
+        f"It is not known where words and picture meet in this model ({type(network).__name__}), so there is nothing "
+        "to guide. Prompt Fidelity works with Stable Diffusion 1.x, 2.x, SDXL, Stable Diffusion 3, Flux and others "
+        "(its README lists them), and models built like them; connect such a checkpoint."
     )

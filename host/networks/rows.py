@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -87,6 +88,10 @@ class Rows(CopiesToItself):
     def call(self, options: dict) -> Call | None:
         """The call of the network that a layer with the host's `options` is in, as far as it is known."""
         return self.calls.of(options)
+
+    def again(self) -> Callable[[], AbstractContextManager]:
+        """See `Calls.again`."""
+        return self.calls.again()
 
     def parts(self, options: dict, count: int, keys: torch.Tensor | None = None) -> list[Part]:
         """The controlled parts of a layer with `count` rows, whose projected text is `keys` [rows, columns, ...], if

@@ -50,8 +50,7 @@ def attach(
             f"start_percent ({start:g}) must be smaller than end_percent ({end:g}); otherwise there is no step to act "
             f"on."
         )
-    network = network_of(model.model)
-    network.recorded(network.levels[0], blocks)
+    network_of(model.model).check_blocks(blocks)
     demo = is_demo_model(model)
     method, reason = method.resolve(targets, Situation(layout is not None, demo))
     plan = Plan(

@@ -6,7 +6,8 @@ What is kept of a block is what went in. The gradient is the same to the bit, as
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -78,7 +79,7 @@ class _RunAgain:
     def _may_be_whole(self, options: dict) -> bool:
         if self._block.site is None:
             return True
-        ends_here = any(tap.recording.end_after == self._block.site for tap, _ in _heard(self._taps))
+        ends_here = any(each.replay.end_after == self._block.site for each in _heard(self._taps))
         return not ends_here and not _acts(options, self._block.site)
 
 
@@ -88,14 +89,27 @@ def _acts(options: dict, site: Site) -> bool:
     return (mixes is not None and mixes.active) or (edits is not None and edits.acts_at(site))
 
 
-def _heard(taps: list[Tap]) -> list[tuple[Tap, Replay]]:
-    """Of every tap whose recording is to be differentiated, what is to hear a second run."""
-    return [(tap, Replay(tap.recording)) for tap in taps if getattr(tap.recording, "gradient", False)]
+def _heard(taps: list[Tap]) -> list[_Heard]:
+    return [
+        _Heard(tap, Replay(tap.recording), tap.rows.again())
+        for tap in taps
+        if getattr(tap.recording, "gradient", False)
+    ]
+
+
+@dataclass(frozen=True)
+class _Heard:
+    """Of a tap whose recording is to be differentiated, what is to hear a second run, and which call that is of."""
+
+    tap: Tap
+    replay: Replay
+    call: Callable[[], AbstractContextManager]
 
 
 @contextmanager
-def _replaying(heard: list[tuple[Tap, Replay]]) -> Iterator[None]:
+def _replaying(heard: list[_Heard]) -> Iterator[None]:
     with ExitStack() as stack:
-        for tap, replay in heard:
-            stack.enter_context(tap.heard_by(replay))
+        for each in heard:
+            stack.enter_context(each.tap.heard_by(each.replay))
+            stack.enter_context(each.call())
         yield

@@ -56,9 +56,7 @@ def _one_normed(turn: Callable) -> Callable:
 def _two_normed(turn: Callable) -> Callable:
     def both(q, k, freqs, q_scale, k_scale=None, epsilon=1e-6, rot_dim=0):
         k_scale = q_scale if k_scale is None else k_scale
-        return tuple(
-            _normed(x, freqs, scale, epsilon, turn, rot_dim) for x, scale in ((q, q_scale), (k, k_scale))
-        )
+        return tuple(_normed(x, freqs, scale, epsilon, turn, rot_dim) for x, scale in ((q, q_scale), (k, k_scale)))
 
     return both
 
@@ -69,7 +67,7 @@ _TURNS = {"": _neighbours, "_split_half": _halves}
 
 def _named(kind: str, turn: str) -> str:
     stem = kind.removesuffix("1")
-    return f"comfy_kitchen::{stem}{turn}{kind[len(stem):]}"
+    return f"comfy_kitchen::{stem}{turn}{kind[len(stem) :]}"
 
 
 # By the operation's name; the variants that write into what they get are not among them, as autograd refuses them.

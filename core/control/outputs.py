@@ -64,7 +64,7 @@ class OutputMixer(InsideStep[MixLog]):
     def _complete(self, entry: MixLog) -> None:
         entry.layers = len(self._seen)
         self._seen = set()
-        if not entry.layers:
+        if not entry.layers and any(entry.weights):
             entry.skipped = (NO_LAYER,)
 
     @property

@@ -38,10 +38,6 @@ class Guide:
         self.plan = plan
         self.recording: GuidedRecording | None = None
 
-    def shown(self) -> torch.Tensor | None:
-        """The maps of the step's pass as they are shown, or None if it was not heard."""
-        return None if self.recording is None else self.recording.result()
-
 
 class Guidance(CopiesToItself):
     """All guides of one run, several if the model went through several Apply nodes: they share one pass.

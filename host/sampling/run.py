@@ -145,12 +145,13 @@ class Run:
             return model(x, sigma, **kwargs)
         with self._as_written(kwargs, updating), self.tap.listening() as recording, self._guidance(progress, level):
             denoised = model(x, sigma, **kwargs)
-        maps = self.guide.shown() if self.guide is not None else None
-        maps = recording.result() if maps is None else maps
-        if maps is not None:
+        # Where the pass was guided, what guided it has heard it.
+        guided = self.guide.recording if self.guide is not None else None
+        heard = recording if guided is None or guided.result() is None else guided
+        if (maps := heard.result()) is not None:
             self.log.maps.add(maps, self.plan.targets)
             if updating:
-                self.optimiser.observe_after(recording.shown())
+                self.optimiser.observe_after(heard.shown())
         return denoised
 
     def _guidance(self, progress: float, level: float):

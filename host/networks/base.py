@@ -98,8 +98,11 @@ class Network(ABC):
 
     def __init__(self, model: torch.nn.Module):
         self.module = model.diffusion_model
+        self.channels = int(model.latent_format.latent_channels)
         self.pixels = int(getattr(model.latent_format, "spacial_downscale_ratio", 8))  # of the picture, to a cell
-        self.frames = int(getattr(model.latent_format, "latent_dimensions", 2)) > 2  # whether latents have some
+        self.frames = (
+            int(getattr(model.latent_format, "latent_dimensions", 2)) > 2
+        )  # whether latents have a dimension for them
         self.sites = self.find_sites()
 
     @property
@@ -168,6 +171,11 @@ class Network(ABC):
         """An estimate of what a gradient pass of latents of `shape` [rows, C, ..., h, w] keeps up to the last of
         `sites`, or (None) to the network's end.
         """
+
+    def empty_latent(self, height: int, width: int) -> Tensor:
+        """Zeros for a picture of height × width pixels."""
+        frame = (1,) if self.frames else ()
+        return torch.zeros(1, self.channels, *frame, max(height // self.pixels, 1), max(width // self.pixels, 1))
 
     def check(self, shape: tuple[int, ...]) -> None:
         """Raises HostError for latents of `shape` that it cannot be worked with at."""

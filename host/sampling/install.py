@@ -50,7 +50,8 @@ def attach(
             f"start_percent ({start:g}) must be smaller than end_percent ({end:g}); otherwise there is no step to act "
             f"on."
         )
-    network_of(model.model).check_blocks(blocks)
+    network = network_of(model.model)
+    network.check_blocks(blocks)
     demo = is_demo_model(model)
     method, reason = method.resolve(targets, Situation(layout is not None, demo))
     plan = Plan(
@@ -66,6 +67,7 @@ def attach(
         hints=_presets_for(demo, method),
         recompute=recompute,
         blocks=blocks,
+        pixels=network.pixels,
     )
     if plan.mix is not None:
         plan = replace(plan, local=local_prompts(plan.mix.method, targets, layout))

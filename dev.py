@@ -82,7 +82,8 @@ def test(env: Environment, arguments: Sequence[str]) -> int:
     say(f"Testing with ComfyUI {env.version} in {env.host} ...")
     with only_one():
         get_chromium()
-    return env.run("-m", "pytest", *arguments, cwd=ROOT)
+    # The whole suite two files at a time: nearly all of it works on one thread.
+    return env.run("-m", "pytest", *(arguments or ["-n", "2", "--dist", "loadfile"]), cwd=ROOT)
 
 
 def serve(env: Environment, port: int) -> int:

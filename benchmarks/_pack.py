@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -24,8 +25,9 @@ def find_host() -> Path:
     )
 
 
-def load_pack() -> ModuleType:
-    """Import the host and then the pack by path, the way the host does it; without a CUDA device on the CPU.
+def load_pack(host_arguments: Sequence[str] = ()) -> ModuleType:
+    """Import the host, started with `host_arguments`, and then the pack by path, the way the host does it; without a
+    CUDA device on the CPU.
 
     Safe to call more than once. Returns the pack's module; its parts are then `prompt_fidelity.core.x` and so on.
     """
@@ -36,8 +38,13 @@ def load_pack() -> ModuleType:
     sys.path.insert(0, str(find_host()))
     import comfy.options
 
-    comfy.options.enable_args_parsing(False)  # the script's own arguments are not the host's
-    from comfy.cli_args import args
+    own, sys.argv = sys.argv, [sys.argv[0], *host_arguments]  # the script's own arguments are not the host's
+    comfy.options.enable_args_parsing(True)
+    try:
+        from comfy.cli_args import args
+    finally:
+        sys.argv = own
+        comfy.options.enable_args_parsing(False)
 
     if not torch.cuda.is_available():
         args.cpu = True

@@ -1,9 +1,10 @@
 """Do the methods help? Many prompts, fixed seeds, drawn plainly, with each method and with its placebo, and judged.
 
     python3 dev.py run benchmarks/fidelity.py                                   # the test half, every method: hours
-    python3 dev.py run benchmarks/fidelity.py --half dev --methods t_sam --set t_sam.step_size=3 python3 dev.py run
-    benchmarks/fidelity.py --short --json python3 dev.py run benchmarks/fidelity.py --checkpoint sd15.safetensors
-    --clip-vision clip.safetensors --prompts my.txt --seeds 0-3
+    python3 dev.py run benchmarks/fidelity.py --half dev --methods t_sam --set t_sam.step_size=3
+    python3 dev.py run benchmarks/fidelity.py --short --json
+    python3 dev.py run benchmarks/fidelity.py --checkpoint sd15.safetensors --clip-vision clip.safetensors \\
+        --prompts my.txt --seeds 0-3
 
 Pictures of the demo model are judged by a detector (are the shapes there, in their colours?), those of a real
 checkpoint by CLIP (similarity to the prompt, and to the object that fares worst). A method has to beat plain sampling
@@ -145,6 +146,11 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--no-placebo", action="store_true", help="leave out the placebos, to tune in less time")
     parser.add_argument("--count", type=int, default=PROMPTS, help="so many of the half's prompts")
+    parser.add_argument(
+        "--part",
+        metavar="K/N",
+        help="draw the K-th of N shares of the prompts (one for each processor; join their tables)",
+    )
     parser.add_argument("--prompts", type=Path, help="a file with one prompt a line, instead of the built-in ones")
     parser.add_argument(
         "--seeds",
@@ -190,6 +196,9 @@ def main() -> None:
             cases = relation_cases(options.half)[:count]
         else:
             cases = shape_cases(options.half, tuple(int(n) for n in options.objects.split(",")))[:count]
+        if options.part:
+            which, parts = (int(number) for number in options.part.split("/"))
+            cases = cases[which - 1 :: parts]
         first = FIRST_SEED[options.half]
         seeds = (
             read_seeds(options.seeds) if options.seeds else list(range(first, first + (1 if options.short else SEEDS)))

@@ -16,7 +16,7 @@ from .venvs import VENV, install, python_in, site_packages
 
 # Three that fit: newer torch and torchaudio refuse each other, torchvision does not import with a CPU-only torch.
 TORCH = ["torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0"]
-TOOLS = ["pytest>=9,<10", "playwright>=1.60,<2", "hypothesis>=6,<7"]
+TOOLS = ["pytest>=9,<10", "pytest-xdist>=3,<4", "playwright>=1.60,<2", "hypothesis>=6,<7"]
 
 
 class Environment(NamedTuple):

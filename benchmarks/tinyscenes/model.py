@@ -2,7 +2,7 @@
 
 The functions compute what the host's classes compute (tests/host/test_tinyscenes.py compares the two), written so that
 `torch.compile` can fuse what lies between the matrix products: on a processor those cost more than the products
-themselves. Attention is written out, because its backward is faster on a processor than the fused kernel's.
+themselves. On a processor attention is written out, because its backward is faster there than the fused kernel's.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, layer_norm, linear, silu
+from torch.nn.functional import gelu, layer_norm, linear, scaled_dot_product_attention, silu
 
 Turn = tuple[Tensor, Tensor]  # cosines and sines [tokens, width / 2]
 
@@ -48,11 +48,14 @@ def _unpaired(weight: Tensor, heads: int) -> Tensor:
     return weight.unflatten(0, (heads, -1, 2)).transpose(1, 2).flatten(0, 2)
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-    """Softmax attention over [b, heads, n, width] -> [b, n, heads * width], and its probabilities [b, heads, n, n]. The
-    queries come scaled."""
+def attend(q: Tensor, k: Tensor, v: Tensor, look: bool) -> tuple[Tensor, Tensor | None]:
+    """Softmax attention over [b, heads, n, width] -> [b, n, heads * width], and if asked for its probabilities
+    [b, heads, n, n]. The queries come scaled.
+    """
+    if q.is_cuda and not look:
+        return scaled_dot_product_attention(q, k, v, scale=1.0).transpose(1, 2).flatten(2), None
     weights = (q @ k.transpose(-1, -2)).softmax(-1)
-    return (weights @ v).transpose(1, 2).flatten(2), weights
+    return (weights.to(v.dtype) @ v).transpose(1, 2).flatten(2), weights if look else None
 
 
 def time_features(t: Tensor, width: int = 256) -> Tensor:
@@ -160,7 +163,9 @@ class TinyScenes(nn.Module):
             x = x + layer.mlp.fc2(y * torch.sigmoid(1.702 * y))
         return model.final_layer_norm(x)
 
-    def double(self, block: nn.Module, img: Tensor, txt: Tensor, vec: Tensor, turn: Turn) -> tuple[Tensor, ...]:
+    def double(
+        self, block: nn.Module, img: Tensor, txt: Tensor, vec: Tensor, turn: Turn, look: bool
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         """A block with weights of their own for picture and words: both streams, and the attention's probabilities."""
         tokens, attn, words = self.tokens, block.img_attn, block.txt_attn
         i_shift, i_scale, i_gate, i_shift2, i_scale2, i_gate2 = block.img_mod.lin(vec).chunk(6, -1)
@@ -168,19 +173,21 @@ class TinyScenes(nn.Module):
         iq, ik, iv = _heads(_modulated(img, i_shift, i_scale), attn.qkv, attn.norm, self.heads)
         tq, tk, tv = _heads(_modulated(txt, t_shift, t_scale), words.qkv, words.norm, self.heads)
         q, k = (rotate(torch.cat(parts, 2), *turn) for parts in ((tq, iq), (tk, ik)))
-        out, weights = attend(q, k, torch.cat([tv, iv], 2))
+        out, weights = attend(q, k, torch.cat([tv, iv], 2), look)
         txt = txt + t_gate * words.proj(out[:, :tokens])
         img = img + i_gate * attn.proj(out[:, tokens:])
         txt = txt + t_gate2 * _mlp(block.txt_mlp, _modulated(txt, t_shift2, t_scale2))
         img = img + i_gate2 * _mlp(block.img_mlp, _modulated(img, i_shift2, i_scale2))
         return img, txt, weights
 
-    def single(self, block: nn.Module, both: Tensor, vec: Tensor, turn: Turn) -> tuple[Tensor, Tensor]:
+    def single(
+        self, block: nn.Module, both: Tensor, vec: Tensor, turn: Turn, look: bool
+    ) -> tuple[Tensor, Tensor | None]:
         """A block over words and picture together, attention beside the MLP."""
         shift, scale, gate = block.modulation.lin(vec).chunk(3, -1)
         y, inner = _modulated(both, shift, scale), both.shape[-1]
         q, k, v = _heads(y, block.linear1, block.norm, self.heads)
-        out, weights = attend(rotate(q, *turn), rotate(k, *turn), v)
+        out, weights = attend(rotate(q, *turn), rotate(k, *turn), v, look)
         y = gelu(_part(y, block.linear1, 3 * inner, block.linear1.weight.shape[0]), approximate="tanh")
         out = linear(out, block.linear2.weight[:, :inner], block.linear2.bias)
         out = out + linear(y, block.linear2.weight[:, inner:])
@@ -193,9 +200,9 @@ class TinyScenes(nn.Module):
     def turn_of(self, corner: tuple[int, int], side: int) -> Turn:
         """The rotations of the words and of a square window of cells whose first is at (row, column) `corner`."""
         row, column = corner
-        lines = torch.arange(side)
+        lines = torch.arange(side, device=self.cos.device)
         cells = ((row + lines)[:, None] * self.side + column + lines).flatten()
-        chosen = torch.cat([torch.arange(self.tokens), self.tokens + cells])
+        chosen = torch.cat([torch.arange(self.tokens, device=cells.device), self.tokens + cells])
         return self.cos[chosen], self.sin[chosen]
 
     def forward(
@@ -206,7 +213,7 @@ class TinyScenes(nn.Module):
 
         `maps` receives, for each block, the words' columns of the picture's rows: [b, cells, tokens], mean over heads.
         """
-        net, tokens, turn = self.flux, self.tokens, self.turn_of(corner, x.shape[-1])
+        net, tokens, turn, look = self.flux, self.tokens, self.turn_of(corner, x.shape[-1]), maps is not None
         fast = self._fast if torch.is_grad_enabled() else None
         encode, double, single = fast or (self.encode, self.double, self.single)
         img = net.img_in(x.flatten(2).transpose(1, 2))
@@ -214,13 +221,13 @@ class TinyScenes(nn.Module):
         vec = silu(net.time_in.out_layer(silu(net.time_in.in_layer(time_features(t)))))[:, None]
         probabilities = []
         for block in net.double_blocks:
-            img, txt, weights = double(block, img, txt, vec, turn)
+            img, txt, weights = double(block, img, txt, vec, turn, look)
             probabilities.append(weights)
         both = torch.cat([txt, img], 1)
         for block in net.single_blocks:
-            both, weights = single(block, both, vec, turn)
+            both, weights = single(block, both, vec, turn, look)
             probabilities.append(weights)
-        if maps is not None:
+        if look:
             maps += [weights[:, :, tokens:, :tokens].float().mean(1) for weights in probabilities]
         shift, scale = net.final_layer.adaLN_modulation[1](vec).chunk(2, -1)
         out = net.final_layer.linear(_modulated(both[:, tokens:], shift, scale))

@@ -7,22 +7,27 @@ It runs until it is stopped (Ctrl-C or SIGTERM: it saves first). The learning ra
 can be finished well: `--finish N` lets it fall to nought over N more steps. Every step draws its pictures, captions,
 times and noise from (seed, step): a resumed run sees the same data as one that was never stopped. Settings may change
 between starts; the checkpoint lists each phase.
+
+On a graphics card millions of samples take minutes. There `--branch-at` finishes copies on the way (FOLDER/at-SAMPLES),
+each judged by what it draws, and the one that fails as real models do is shipped:
+
+    python3 dev.py run benchmarks/tinyscenes/train.py --output FOLDER --device cuda --branch-at 300000 1000000
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import csv
 import logging
 import math
 import os
+import shutil
 import signal
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch._inductor.config
 from torch import Tensor
@@ -31,9 +36,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from _pack import ROOT, load_pack  # noqa: E402
 
 load_pack()
-from prompt_fidelity.host.models.demo_scenes import CLIP_CONFIG, FLUX_CONFIG, TOKENS  # noqa: E402
-from tinyscenes import components, data  # noqa: E402
+from prompt_fidelity.host.models.demo_scenes import CLIP_CONFIG, FLUX_CONFIG  # noqa: E402
+from tinyscenes import components, watch  # noqa: E402
 from tinyscenes.model import TinyScenes  # noqa: E402
+from tinyscenes.stream import Stream  # noqa: E402
+from tinyscenes.texts import Texts  # noqa: E402
 
 log = logging.getLogger("tinyscenes")
 # A step's tensors are too large for the C library's taste: it gives their memory back and asks for it again each time,
@@ -48,9 +55,7 @@ STAGES = (
     (40_000, ["8:32", "16:32"], (0.5, 0.5, 0.0)),
     (200_000, ["8:32", "16:32", "16:32"], (0.45, 0.45, 0.1)),
 )
-FIELDS = ("step", "samples", "cpu_seconds", "lr", "loss_window", "loss_whole")
-SIGMAS = (0.97, 0.92, 0.8, 0.5)  # where the evaluation looks; 1 is noise
-PEAKS_AT = 0.8  # ... and where it looks at the attention
+FIELDS = ("step", "samples", "seconds", "lr", "loss_window", "loss_whole")
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -81,45 +86,14 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--finish", type=int, metavar="N", help="let the rate fall to nought over N steps, then stop")
     parser.add_argument("--save-every", type=float, default=180.0, help="seconds between checkpoints")
     parser.add_argument("--look-every", type=float, default=600.0, help="seconds between evaluations")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--pictures", type=int, default=0, help="pictures a kind that an evaluation draws and judges")
+    parser.add_argument(
+        "--branch-at", type=int, nargs="+", default=[], metavar="SAMPLES", help="finish copies after so many samples"
+    )
+    parser.add_argument("--branch-steps", type=int, default=600, help="steps over which a copy's rate falls to nought")
     parser.add_argument("--eager", action="store_true", help="without torch.compile (slower; for tests)")
     return parser.parse_args()
-
-
-@dataclass
-class Batch:
-    """What one step learns from.
-
-    `corner` is where in the whole picture the window lies (row, column). `objects` lists every named object: its
-    picture, its noun's place in the caption, its box in pixels; only the evaluation looks at it.
-    """
-
-    latents: Tensor  # [batch, 16, side, side]
-    rows: Tensor  # [batch, tokens], rows of the vocabulary
-    objects: list[tuple[int, int, tuple[int, int, int, int]]]
-    corner: tuple[int, int]
-
-
-class Texts:
-    """Captions to rows of the small vocabulary, by the host's tokenizer."""
-
-    def __init__(self):
-        import comfy.sd1_clip
-
-        self.tokenizer = comfy.sd1_clip.SD1Tokenizer(tokenizer_data={"clip_l_max_length": TOKENS})
-        phrases = [f"a an {colour} {noun}, and the" for colour in data.COLOURS for noun in data.NOUNS]
-        self.vocabulary = sorted({token for phrase in phrases for token in self.ids(phrase)})
-        self.row_of = {token: row for row, token in enumerate(self.vocabulary)}
-        self.noun_row = {noun: self.row_of[self.ids(noun)[1]] for noun in data.NOUNS}
-        self._known: dict[str, list[int]] = {}
-
-    def ids(self, text: str) -> list[int]:
-        return [token for token, _ in self.tokenizer.tokenize_with_weights(text)["l"][0]]
-
-    def rows(self, captions: list[str]) -> Tensor:
-        for caption in captions:
-            if caption not in self._known:
-                self._known[caption] = [self.row_of[token] for token in self.ids(caption)]
-        return torch.tensor([self._known[caption] for caption in captions])
 
 
 def at_stage(args: argparse.Namespace, samples: int) -> argparse.Namespace:
@@ -129,37 +103,9 @@ def at_stage(args: argparse.Namespace, samples: int) -> argparse.Namespace:
     return argparse.Namespace(**{**vars(args), **given})
 
 
-def window_of(step: int, args: argparse.Namespace) -> tuple[int, int]:
-    """The side in cells and the batch of a step."""
-    side, batch = args.windows[step % len(args.windows)].split(":")
-    return int(side), int(batch)
-
-
-def batch_of(step: int, args: argparse.Namespace, texts: Texts, code: components.Components) -> Batch:
-    """The pictures and captions of one step."""
-    rng = np.random.default_rng([args.seed, step])
-    side, count = window_of(step, args)
-    whole = side == components.GRID
-    corner = (0, 0) if whole else tuple(rng.integers(0, components.GRID - side + 1, 2).tolist())
-    pictures, captions, scenes = [], [], []
-    for _ in range(count):
-        things, caption = data.sample(rng, tuple(args.counts) if whole else (1.0,), args.plain, side * data.CELL)
-        pictures.append(data.render(things, data.ground(rng), side * data.CELL))
-        named = rng.random() >= args.empty
-        captions.append(caption if named else "")
-        scenes.append(things if named else [])
-    rows = texts.rows(captions)
-    objects = [
-        (index, rows[index].tolist().index(texts.noun_row[thing.noun]), thing.box)
-        for index, things in enumerate(scenes)
-        for thing in things
-    ]
-    return Batch(torch.from_numpy(code.encode(np.stack(pictures))), rows, objects, corner)
-
-
 def times_of(generator: torch.Generator, count: int, shift: float) -> Tensor:
     """Times [count] in 0..1, 1 is noise: logit-normal, pushed to the noisy end."""
-    u = torch.sigmoid(torch.randn(count, generator=generator))
+    u = torch.sigmoid(torch.randn(count, generator=generator, device=generator.device))
     return shift * u / (1.0 + (shift - 1.0) * u)
 
 
@@ -173,40 +119,6 @@ def optimisers_of(net: TinyScenes, args: argparse.Namespace) -> list[torch.optim
     if args.muon_lr <= 0.0:
         return [torch.optim.AdamW([*inner, *outer], lr=args.lr, betas=(0.9, 0.99), weight_decay=0.01, fused=True)]
     return [adam, torch.optim.Muon(inner, lr=args.muon_lr, weight_decay=0.01, momentum=0.95)]
-
-
-@torch.no_grad()
-def look(net: TinyScenes, args: argparse.Namespace, texts: Texts, code: components.Components, weight: Tensor) -> str:
-    """The loss under the right caption and under another picture's, and where each block's nouns look."""
-    lines = []
-    for side in sorted({int(window.split(":")[0]) for window in args.windows}):
-        held = argparse.Namespace(
-            seed=args.seed, windows=[f"{side}:64"], counts=(0.5, 0.5, 0.0), plain=args.plain, empty=0.0
-        )
-        batch = batch_of(1_000_000_000, held, texts, code)
-        noise = torch.randn(batch.latents.shape, generator=torch.Generator().manual_seed(9))
-        parts, shown = [], ""
-        for sigma in SIGMAS:
-            noisy, t = (1 - sigma) * batch.latents + sigma * noise, torch.full((64,), sigma)
-            losses = []
-            for rows in (batch.rows, batch.rows.roll(1, 0)):
-                maps: list[Tensor] = []
-                with torch.autocast("cpu", torch.bfloat16):
-                    out = net(noisy, t, rows, maps, batch.corner).float()
-                error = (out - (noise - batch.latents)).square().mean((0, 2, 3))
-                losses.append(float((error * weight).mean()))
-                if rows is batch.rows and sigma == PEAKS_AT:
-                    shown = " ".join(f"{np.mean([_inside(m, o, side) for o in batch.objects]):.2f}" for m in maps)
-            parts.append(f"sigma {sigma} {losses[0]:.4f} (wrong caption {losses[1]:.4f})")
-        lines.append(f"side {side}: {', '.join(parts)}, noun's peak inside by block {shown}")
-    return "; ".join(lines)
-
-
-def _inside(maps: Tensor, item: tuple, side: int) -> bool:
-    """Whether an object's noun looks most at a cell of its box; maps [b, cells, tokens]."""
-    index, token, (left, top, right, bottom) = item
-    row, column = divmod(int(maps[index, :, token].argmax()), side)
-    return left <= column * data.CELL < right and top <= row * data.CELL < bottom
 
 
 def save(path: Path, **state) -> None:
@@ -235,125 +147,205 @@ def restart_with_memory_kept(args: argparse.Namespace) -> None:
     os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **settings})
 
 
-def main() -> None:
-    args = parse_arguments()
-    restart_with_memory_kept(args)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", force=True)
-    torch.set_num_threads(args.threads)
-    torch._inductor.config.cpp.threads = args.threads
-    torch.set_flush_denormal(True)  # a sharp softmax has gradients so small that a processor takes its slow path
-    args.output.mkdir(parents=True, exist_ok=True)
-    checkpoint, table, notes = (args.output / name for name in ("last.pt", "log.csv", "look.log"))
+class Training:
+    """The network with all that its training remembers; `step()` learns from one more batch."""
 
-    texts, stop = Texts(), Stop()
-    net = TinyScenes(FLUX_CONFIG, CLIP_CONFIG, texts.vocabulary)
-    net.initialise(args.seed)
-    averaged = {name: parameter.detach().clone() for name, parameter in net.named_parameters()}
-    optimisers = optimisers_of(net, args)
-    first, samples, seconds, phases, logged, falling_from = 0, 0, 0.0, [], [], None
-    if checkpoint.is_file():
-        state = torch.load(checkpoint, weights_only=True)
-        net.load_state_dict(state["model"])
-        for optimiser, stored in zip(optimisers, state["optimisers"]):
-            optimiser.load_state_dict(stored)
-        averaged, first, seconds, phases = state["averaged"], state["step"], state["seconds"], state["phases"]
-        code = components.Components(*(state[name].numpy() for name in ("mean", "basis", "scale")))
-        rows = csv.reader(table.open()) if table.is_file() else []
-        logged = [row for row in rows if row[0].isdigit() and int(row[0]) <= first]
-        falling_from, samples = state["falling_from"], state["samples"]
-    else:
-        code = components.fit()
-    if args.finish is not None:
-        falling_from = falling_from if falling_from is not None else first
-        args.steps = min(args.steps, falling_from + args.finish)
-    else:
-        falling_from = None
-    recipe = {key: str(getattr(args, key)) for key in RECIPE}
-    phases.append({"from_step": first, **recipe, "finish": str(args.finish)})
-    weight = torch.from_numpy((code.scale / code.scale.mean()) ** args.weight)
-    weight = weight / weight.mean()
-
-    def loss_of(noisy: Tensor, t: Tensor, batch: Batch, wanted: Tensor) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16):
-            out = net(noisy, t, batch.rows, None, batch.corner)
-        return ((out.float() - wanted).square().mean((0, 2, 3)) * weight).mean()
-
-    if not args.eager:
-        net.compile()
-    samples_before = samples
-    rates = (args.lr, args.muon_lr)
-    recent: dict[bool, list[float]] = {False: [], True: []}  # by whether the picture was a whole one
-    started_cpu, started = time.process_time() - seconds, time.monotonic()
-    saved = looked = started
-    step = first
-
-    def keep() -> None:
-        save(
-            checkpoint, model=net.state_dict(), averaged=averaged, vocabulary=texts.vocabulary, phases=phases,
-            step=step, samples=samples, seconds=time.process_time() - started_cpu, falling_from=falling_from,
-            optimisers=[optimiser.state_dict() for optimiser in optimisers],
-            **{name: torch.from_numpy(getattr(code, name)) for name in ("mean", "basis", "scale")},
+    def __init__(self, args: argparse.Namespace, state: dict | None):
+        self.args, self.texts = args, Texts()
+        self.code = components.fit() if state is None else components.Components(
+            *(state[name].numpy() for name in ("mean", "basis", "scale"))
         )  # fmt: skip
+        self.net = TinyScenes(FLUX_CONFIG, CLIP_CONFIG, self.texts.vocabulary)
+        self.net.initialise(args.seed)
+        self.net.to(args.device)
+        self.averaged = {name: parameter.detach().clone() for name, parameter in self.net.named_parameters()}
+        self.optimisers = optimisers_of(self.net, args)
+        self.stream = Stream(self.code, self.texts.rows, args.device)
+        self.steps = self.samples = 0
+        self.seconds, self.phases, self.falling_from = 0.0, [], None
+        weight = torch.from_numpy((self.code.scale / self.code.scale.mean()) ** args.weight).to(args.device)
+        self.weight = weight / weight.mean()
+        if state is not None:
+            self.restore(state)
+        if args.finish is None:
+            self.falling_from = None
+        elif self.falling_from is None:
+            self.falling_from = self.steps
+        self.phases.append({"from_step": self.steps, **{key: str(getattr(args, key)) for key in RECIPE}})
+        self.phases[-1]["finish"] = str(args.finish)
 
-    with open(table, "w", newline="") as file:
+    def state(self) -> dict:
+        """Everything that a later start needs."""
+        return {
+            "model": self.net.state_dict(), "averaged": self.averaged, "vocabulary": self.texts.vocabulary,
+            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers], "phases": self.phases,
+            "step": self.steps, "samples": self.samples, "seconds": self.seconds, "falling_from": self.falling_from,
+            "device": self.device_name,
+            **{name: torch.from_numpy(getattr(self.code, name)) for name in ("mean", "basis", "scale")},
+        }  # fmt: skip
+
+    def restore(self, state: dict) -> None:
+        self.net.load_state_dict(state["model"])
+        for optimiser, stored in zip(self.optimisers, state["optimisers"]):
+            optimiser.load_state_dict(stored)
+        self.averaged = {name: value.to(self.args.device) for name, value in state["averaged"].items()}
+        self.steps, self.samples, self.seconds = state["step"], state["samples"], state["seconds"]
+        self.phases, self.falling_from = list(state["phases"]), state["falling_from"]
+
+    @property
+    def device_name(self) -> str:
+        return torch.cuda.get_device_name() if self.args.device == "cuda" else "CPU, one thread"
+
+    @property
+    def rate(self) -> float:
+        """The share of the learning rate that the next step takes."""
+        share = min(1.0, (self.steps + 1) / self.args.warmup)
+        if self.falling_from is not None:
+            share *= max(0.0, 1.0 - (self.steps - self.falling_from) / self.args.finish)
+        return share
+
+    @property
+    def finished(self) -> bool:
+        return self.falling_from is not None and self.steps >= self.falling_from + self.args.finish
+
+    def step(self) -> tuple[Tensor, bool]:
+        """The loss of the next batch, and whether that was of whole pictures."""
+        args, stage = self.args, at_stage(self.args, self.samples)
+        for optimiser, rate in zip(self.optimisers, (args.lr, args.muon_lr)):
+            for group in optimiser.param_groups:
+                group["lr"] = rate * self.rate
+        side, count = (int(part) for part in stage.windows[self.steps % len(stage.windows)].split(":"))
+        whole = side == components.GRID
+        counts = tuple(stage.counts) if whole else (1.0,)
+        batch = self.stream.batch(args.seed, self.steps, side, count, counts, args.plain, args.empty)
+        generator = torch.Generator(args.device).manual_seed(args.seed * 1_000_003 + self.steps + 500_000_003)
+        t = times_of(generator, count, args.shift)
+        noise = torch.randn(batch.latents.shape, generator=generator, device=args.device)
+        level = t.view(-1, 1, 1, 1)
+        with torch.autocast(args.device, torch.bfloat16):
+            out = self.net((1 - level) * batch.latents + level * noise, t, batch.rows, None, batch.corner)
+        error = (out.float() - (noise - batch.latents)).square().mean((0, 2, 3))
+        loss = (error * self.weight).mean()
+        for optimiser in self.optimisers:
+            optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
+        for optimiser in self.optimisers:
+            optimiser.step()
+        self.steps += 1
+        self.samples += count
+        decay = min(args.ema, self.steps / (self.steps + 10))  # forget the random start quickly
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.averaged.values()), list(self.net.parameters()), 1.0 - decay)
+        return loss.detach(), whole
+
+    def judged(self) -> str:
+        """An evaluation of the averaged weights; the network gets its own weights back."""
+        own = {name: parameter.detach().clone() for name, parameter in self.net.named_parameters()}
+        self.net.load_state_dict(self.averaged)
+        stage = at_stage(self.args, self.samples)
+        sides = sorted({int(window.split(":")[0]) for window in stage.windows})
+        text = watch.look(self.net, self.stream, self.weight, sides, self.args)
+        if self.args.pictures:
+            text += "; " + watch.success(self.net, self.texts, self.code, self.args.pictures, self.args.shift)
+        self.net.load_state_dict(own)
+        return text
+
+
+class Journal:
+    """Where a training writes: its checkpoint, its table of losses, its notes."""
+
+    def __init__(self, folder: Path):
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.checkpoint, self.table, self.notes = (folder / name for name in ("last.pt", "log.csv", "look.log"))
+
+    def note(self, training: Training) -> None:
+        line = f"{time.strftime('%Y-%m-%d %H:%M')} step {training.steps}, {training.samples} samples: "
+        line += training.judged()
+        with self.notes.open("a") as file:
+            file.write(line + "\n")
+        log.info(line)
+
+    def rows_until(self, step: int) -> list[list[str]]:
+        """The table without what came after a checkpoint: it is done again."""
+        rows = csv.reader(self.table.open()) if self.table.is_file() else []
+        return [row for row in rows if row[0].isdigit() and int(row[0]) <= step]
+
+
+def run(training: Training, journal: Journal, stop: Stop) -> None:
+    """Train until told to stop, or finished."""
+    args, branches = training.args, sorted(training.args.branch_at)
+    clock = time.monotonic if args.device == "cuda" else time.process_time
+    begun, seconds, samples = clock(), training.seconds, training.samples
+    started = saved = looked = time.monotonic()
+    recent: dict[bool, list[Tensor]] = {False: [], True: []}  # by whether the pictures were whole ones
+    rows = journal.rows_until(training.steps)
+    with open(journal.table, "w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerows([FIELDS, *logged])  # without what came after the checkpoint: it is done again
+        writer.writerows([FIELDS, *rows])
         file.flush()
-        while step < args.steps and not stop.asked and time.monotonic() - started < 60 * args.minutes:
-            share = min(1.0, (step + 1) / args.warmup)
-            if falling_from is not None:
-                share *= max(0.0, 1.0 - (step - falling_from) / args.finish)
-            for optimiser, rate in zip(optimisers, rates):
-                for group in optimiser.param_groups:
-                    group["lr"] = rate * share
-            stage = at_stage(args, samples)
-            batch = batch_of(step, stage, texts, code)
-            generator = torch.Generator().manual_seed(args.seed * 1_000_003 + step)
-            t = times_of(generator, len(batch.rows), args.shift)
-            noise = torch.randn(batch.latents.shape, generator=generator)
-            level = t.view(-1, 1, 1, 1)
-            loss = loss_of((1 - level) * batch.latents + level * noise, t, batch, noise - batch.latents)
-            for optimiser in optimisers:
-                optimiser.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-            for optimiser in optimisers:
-                optimiser.step()
-            step += 1
-            samples += len(batch.rows)
-            decay = min(args.ema, step / (step + 10))  # forget the random start quickly
-            with torch.no_grad():
-                torch._foreach_lerp_(list(averaged.values()), list(net.parameters()), 1.0 - decay)
-            recent[batch.latents.shape[-1] == components.GRID].append(loss.item())
-            if step % 50 == 0:
-                means = [f"{np.mean(losses):.5f}" if losses else "" for losses in recent.values()]
+        while training.steps < args.steps and not (stop.asked or training.finished):
+            if time.monotonic() - started > 60 * args.minutes:
+                break
+            loss, whole = training.step()
+            recent[whole].append(loss)
+            training.seconds = seconds + clock() - begun
+            if training.steps % 50 == 0:
+                means = [f"{float(torch.stack(losses).mean()):.5f}" if losses else "" for losses in recent.values()]
                 recent = {False: [], True: []}
-                cpu = time.process_time() - started_cpu
-                writer.writerow((step, samples, f"{cpu:.0f}", f"{args.lr * share:.2e}", *means))
+                writer.writerow((training.steps, training.samples, f"{training.seconds:.0f}",
+                                 f"{args.lr * training.rate:.2e}", *means))  # fmt: skip
                 file.flush()
-                log.info("step %d, %d samples, loss %s, %.1f samples a CPU second", step, samples, " ".join(means),
-                         (samples - samples_before) / (cpu - seconds))  # fmt: skip
+                log.info("step %d, %d samples, loss %s, %.1f samples a second", training.steps, training.samples,
+                         " ".join(means), (training.samples - samples) / (training.seconds - seconds))  # fmt: skip
             now = time.monotonic()
             if now - saved > args.save_every:
-                keep()
+                save(journal.checkpoint, **training.state())
                 saved = now
             if now - looked > args.look_every:
-                looked = now
-                note(net, averaged, notes, step, look, at_stage(args, samples), texts, code, weight)
-    keep()
-    note(net, averaged, notes, step, look, at_stage(args, samples), texts, code, weight)
-    log.info("stopped at step %d", step)
+                journal.note(training)
+                looked = time.monotonic()
+            while branches and training.samples >= branches[0]:
+                branch(training, journal, branches.pop(0))
+                looked = time.monotonic()
+    save(journal.checkpoint, **training.state())
+    journal.note(training)
+    log.info("stopped at step %d", training.steps)
 
 
-def note(net: TinyScenes, averaged: dict[str, Tensor], notes: Path, step: int, look, *rest) -> None:
-    """Append an evaluation of the averaged weights to the notes; the network gets its own weights back."""
-    own = {name: parameter.detach().clone() for name, parameter in net.named_parameters()}
-    net.load_state_dict(averaged)
-    line = f"{time.strftime('%Y-%m-%d %H:%M')} step {step}: {look(net, *rest)}"
-    net.load_state_dict(own)
-    with notes.open("a") as file:
-        file.write(line + "\n")
-    log.info(line)
+def branch(training: Training, journal: Journal, samples: int) -> None:
+    """Finish a copy of the training in a folder of its own, as `--finish` would, and go on as if nothing had been."""
+    before = copy.deepcopy(training.state())
+    args = training.args
+    training.args = argparse.Namespace(**{**vars(args), "finish": args.branch_steps})
+    training.falling_from = training.steps
+    training.phases.append({**training.phases[-1], "from_step": training.steps, "finish": str(args.branch_steps)})
+    while not training.finished:
+        training.step()
+    finished = Journal(journal.folder / f"at-{samples}")
+    save(finished.checkpoint, **training.state())
+    shutil.copyfile(journal.table, finished.table)
+    finished.note(training)
+    training.args = args
+    training.restore(before)
+
+
+def main() -> None:
+    args = parse_arguments()
+    if args.device == "cpu":
+        restart_with_memory_kept(args)
+        torch.set_num_threads(args.threads)
+        torch._inductor.config.cpp.threads = args.threads
+        torch.set_flush_denormal(True)  # a sharp softmax has gradients so small that a processor takes its slow path
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", force=True)
+    journal, stop = Journal(args.output), Stop()
+    known = journal.checkpoint.is_file()
+    state = torch.load(journal.checkpoint, weights_only=True, map_location="cpu") if known else None
+    training = Training(args, state)
+    if not args.eager:
+        training.net.compile()
+    run(training, journal, stop)
 
 
 if __name__ == "__main__":

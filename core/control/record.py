@@ -29,9 +29,9 @@ class RunLog:
     It holds small CPU tensors only. `steps` is the list that the run's LatentOptimiser logs to, `edits` that of its
     ScoreEditor, `mixes` that of its OutputMixer. `seconds` is the time spent on the updates, `run_seconds` that of the
     whole sampling, if known. `reason` is why `auto` chose the method. `recognised` counts the steps whose beginning was
-    seen, of `total_steps`. `size` is the latent's (batch, height, width), a cell of which is `pixels` of the picture one
-    way, `level` the noise level that it ends at and `ends_like` some values of the latent there. `carried` is what one piece leaves to the next, until the picture is
-    drawn.
+    seen, of `total_steps`. `size` is the latent's (batch, height, width), of which a cell is `pixels` of the picture
+    wide, `level` the noise level that it ends at and `ends_like` some values of the latent there. `carried` is what one
+    piece leaves to the next, until the picture is drawn.
     """
 
     method: Method | None = None

@@ -87,17 +87,17 @@ FAMILIES = {
 }
 
 
-def random_weights(module: torch.nn.Module, seed: int) -> dict[str, Tensor]:
+def random_weights(module: torch.nn.Module, seed: int, device: str = "cpu") -> dict[str, Tensor]:
     """Weights for every parameter of `module`, and for its tables of positions, that keep activations near unit size,
-    the same for the same seed.
+    on the CPU, the same for the same seed; `device` draws them, and another kind of device draws others.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator(device).manual_seed(seed)
     weights = {}
     tables = [(name, table) for name, table in module.named_buffers() if name in module.state_dict()]
     for name, parameter in sorted([*module.named_parameters(), *tables]):
         if parameter.ndim == 0:  # a logit scale, which nothing here reads
             continue
-        values = torch.randn(parameter.shape, generator=generator)
+        values = torch.randn(parameter.shape, generator=generator, device=device).cpu()
         if parameter.ndim > 1 and "embedding" not in name:
             values *= parameter[0].numel() ** -0.5
         elif parameter.ndim == 1:

@@ -50,6 +50,7 @@ def read(typed: str) -> None:
     locate(typed, extract(parse_weights(typed)))
 
 
+COLOURS = ("red", "blue", "green", "white", "black", "pink", "brown", "grey", "purple")
 extract("a cat")  # the tagger's model loads once
 UNITS = st.lists(st.sampled_from(PIECES), min_size=1, max_size=5).map("".join)
 
@@ -102,10 +103,12 @@ def test_the_notes_reach_the_summary():
     assert "not in English" in build_targets("", scene, []).summary()
 
 
-def test_relations_are_bounded():
-    many = " and ".join(f"a {word} car" for word in ("red", "blue") * 40) + " are left of "
-    scene = extract(many + " and ".join(f"a {word} bus" for word in ("red", "blue") * 20))
-    assert len(scene.relations) <= MOST_RELATIONS
+def test_relations_are_bounded_and_the_artist_is_told():
+    things = [f"a {one} {two} car" for one in COLOURS for two in COLOURS if one != two]
+    scene = extract(" and ".join(things[:30]) + " are left of " + " and ".join(things[30:60]))
+    assert len(scene.relations) == MOST_RELATIONS
+    assert any(f"only the first {MOST_RELATIONS} count" in note for note in scene.notes)
+    assert extract("a cat left of a dog").notes == ()
 
 
 def test_a_list_of_too_many_objects_is_refused_in_words():

@@ -103,15 +103,6 @@ def test_the_network_and_the_words_fit(net, texts):
         assert texts.ids(word)[2] == texts.ids("")[1]
 
 
-def test_a_step_sees_the_same_data_however_often_it_is_asked(texts, code):
-    for windows in (["8:4"], ["16:4"]):
-        args = SimpleNamespace(seed=3, windows=windows, counts=(0.4, 0.4, 0.2), plain=0.3, empty=0.1)
-        first, second, other = (train.batch_of(step, args, texts, code) for step in (17, 17, 18))
-        assert torch.equal(first.latents, second.latents) and torch.equal(first.rows, second.rows)
-        assert first.corner == second.corner
-        assert not torch.equal(first.latents, other.latents)
-
-
 def test_a_window_is_computed_as_that_part_of_the_whole_picture_would_be_named(net):
     """A window's cells carry the places that they have in the whole picture."""
     whole, part = net.turn_of((0, 0), 16), net.turn_of((3, 5), 8)
@@ -123,23 +114,27 @@ def test_a_window_is_computed_as_that_part_of_the_whole_picture_would_be_named(n
 
 def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(code, tmp_path, monkeypatch):
     monkeypatch.setattr(train, "restart_with_memory_kept", lambda args: None)
-    monkeypatch.setattr(train, "look", lambda *args: "")
+    monkeypatch.setattr(train.watch, "look", lambda *args: "")
     monkeypatch.setattr(train.components, "fit", lambda: code)
     monkeypatch.setattr(train.signal, "signal", lambda *args: None)
 
-    def run(folder: str, *steps: int) -> dict:
+    def run(folder: str, *steps: int, branch: tuple[str, ...] = ()) -> dict:
         for last in steps:
             arguments = ["train.py", "--output", str(tmp_path / folder), "--windows", "8:2", "16:1", "--counts", "0.5",
-                         "0.5", "0", "--warmup", "2", "--eager", "--steps", str(last)]  # fmt: skip
+                         "0.5", "0", "--warmup", "2", "--eager", "--steps", str(last), *branch]  # fmt: skip
             monkeypatch.setattr(sys, "argv", arguments)
             train.main()
         return torch.load(tmp_path / folder / "last.pt", weights_only=True)
 
     whole, parted = run("whole", 4), run("parted", 2, 4)
+    again = run("branched", 4, branch=("--branch-at", "3", "--branch-steps", "2"))
+    finished = torch.load(tmp_path / "branched" / "at-3" / "last.pt", weights_only=True)
+    assert finished["samples"] == 6 and finished["phases"][-1]["finish"] == "2"
     assert whole["step"] == parted["step"] == 4 and whole["samples"] == parted["samples"] == 6
     for kind in ("model", "averaged"):
         for name, value in whole[kind].items():
             assert torch.allclose(value, parted[kind][name], atol=1e-6), (kind, name)
+            assert torch.allclose(value, again[kind][name], atol=1e-6), (kind, name)
 
 
 def test_stages_follow_the_samples_unless_settings_are_given():

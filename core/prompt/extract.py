@@ -15,7 +15,9 @@ from .word import Word
 _FOREIGN = "The prompt, or a part of it, is not in English: nothing was read from that. List its objects yourself."
 _LONG = f"The prompt is longer than {MOST_WORDS} words and marks: only the first {MOST_WORDS} were read for objects."
 _FULL = f"The prompt names more than {MOST_THINGS} objects: only the first {MOST_THINGS} are used."
-_TANGLED = f"The prompt says more than {MOST_RELATIONS} times where things stand: only the first {MOST_RELATIONS} count."
+_TANGLED = (
+    f"The prompt says more than {MOST_RELATIONS} times where things stand: only the first {MOST_RELATIONS} count."
+)
 
 
 def extract(prompt: str | Prompt) -> Scene:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from prompt_fidelity.core.prompt import Scene, WordNotFound, extract, find_words, parse_weights
 from prompt_fidelity.core.prompt.limits import MOST_RELATIONS, MOST_THINGS, MOST_WORDS
 from prompt_fidelity.core.prompt.split import split_words
-from prompt_fidelity.core.prompt.tokens import build_targets
+from readings import targets_in
 
 # What prompts are made of, hostile ones too.
 PIECES = [
@@ -43,7 +43,7 @@ def steps(function, *arguments) -> int:
 def locate(typed: str, scene: Scene | None = None) -> None:
     text = parse_weights(typed).text
     pieces = [f"{word}</w>" for word in text.split()]
-    build_targets(typed, scene or Scene(text), [[(piece, 1.0, i + 1) for i, piece in enumerate(pieces)]])
+    targets_in(typed, scene or Scene(text), [[(piece, 1.0, i + 1) for i, piece in enumerate(pieces)]])
 
 
 def read(typed: str) -> None:
@@ -100,7 +100,7 @@ def test_the_artist_is_told_what_was_not_read():
 def test_the_notes_reach_the_summary():
     scene = extract("ein Hund auf einem Sofa")
     assert scene.objects == ()
-    assert "not in English" in build_targets("", scene, []).summary()
+    assert "not in English" in targets_in("", scene, []).summary()
 
 
 def test_relations_are_bounded_and_the_artist_is_told():

@@ -17,7 +17,6 @@ from .encoders.encoder import Encoder, encoders_of
 from .encoders.listening import Heard, listening
 from .encoders.words import Words, pieces_of, word_ids
 from .errors import HostError
-from .networks.attention import split_heads
 from .networks.rows import KEY
 
 

@@ -83,7 +83,7 @@ class UNetFinder(Finder):
 
     def __init__(self) -> None:
         self._announced: tuple[dict, int] | None = None
-        self._listens: Callable = lambda tensor, options: False
+        self._listens: Callable = _deaf
 
     def install(self, model_options: dict, listens: Callable, replaced: Callable) -> None:
         self._listens = listens
@@ -94,6 +94,9 @@ class UNetFinder(Finder):
         replacements["attn2"] = {
             slot: self._seen(patch, replaced) for slot, patch in replacements.get("attn2", {}).items()
         }
+
+    def remove(self) -> None:
+        self._listens = _deaf  # who listens holds this: in a circle a run would outlive its end
 
     def _announce(self, n, context, value, extra_options: dict):
         """The host's attn2 patch, called right before a cross-attention projects its inputs: changes nothing."""
@@ -126,3 +129,7 @@ class UNetFinder(Finder):
         q, k, v = (split_heads(tensor, heads) for tensor in (q, k, v))
         size = tuple(options["activations_shape"][-2:])
         return CrossAttention(site_of(options), size, options, q, k, v, mask, named.get("scale"))
+
+
+def _deaf(tensor, options) -> bool:
+    return False

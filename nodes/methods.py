@@ -42,7 +42,7 @@ class FidelitySelectMethod(io.ComfyNode):
                 io.DynamicCombo.Input(
                     "method",
                     options=[io.DynamicCombo.Option(AUTO, []), *(_option(name) for name in METHODS)],
-                    tooltip="auto: chosen by what the prompt holds and the model allows; the report says which, and why; "
+                    tooltip="auto: chosen by what the prompt holds and the model allows; the report says which. "
                     + "; ".join(f"{name}: {METHODS[name].title}" for name in METHODS)
                     + ". The help page compares them.",
                 ),

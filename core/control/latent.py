@@ -26,7 +26,8 @@ Showing = Callable[[], "View | None"]
 class LatentOptimiser:
     """Applies one method to one sampling run: decides at which steps, makes the updates, keeps the log.
 
-    `strength` scales the step size; `start` and `end` narrow the method's own window. `on_progress(StepLog)` is called
+    `strength` scales the step size; `start` and `end` narrow the method's own window. `joint`: whether the maps are of
+    words and picture in one softmax. `on_progress(StepLog)` is called
     after every update, and may raise to interrupt. `log` receives one finished StepLog per step (the caller's list, or
     a new one); what it holds already is of the run that this one continues, whose refinements are done. `warnings`
     holds what the artist should know before the run. Raises MethodError if the targets lack what the method needs.
@@ -45,13 +46,14 @@ class LatentOptimiser:
         end: float = 1.0,
         on_progress: Callable[[StepLog], None] | None = None,
         log: list[StepLog] | None = None,
+        joint: bool = False,
     ) -> None:
         self.method = method
         self.targets = targets
         self.on_progress = on_progress
         self.log: list[StepLog] = [] if log is None else log
         self.warnings: list[str] = list(method.check(targets)) if strength > 0 else []
-        self._parts = RunningParts(method, targets, LATENT, strength, start, end)
+        self._parts = RunningParts(method, targets, LATENT, strength, start, end, joint)
         for part in self._parts.all:
             part.refined = self._done(part.place)
 
@@ -129,7 +131,7 @@ class LatentOptimiser:
         at_work = {turn.part: turn for turn in turns}
         seen = []
         for part in self._parts.all:
-            losses = part.method.loss_at(maps if part in at_work else maps.detach(), self.targets, view)
+            losses = part.loss(maps if part in at_work else maps.detach(), self.targets, view)
             if part in at_work:
                 at_work[part].judge(losses, iteration, self.targets, entry)
             seen.append(losses)
@@ -149,9 +151,7 @@ class LatentOptimiser:
         if self.log and self.log[-1].totals:
             with torch.no_grad():
                 maps = wide(maps.detach())
-                losses = self._parts.together(
-                    [part.method.loss_at(maps, self.targets, view) for part in self._parts.all]
-                )
+                losses = self._parts.together([part.loss(maps, self.targets, view) for part in self._parts.all])
             self.log[-1].after, self.log[-1].total_after = small(losses.per_target), small(losses.per_image)
 
 

@@ -22,8 +22,8 @@ from .parts import NO_MAP, RunningParts, StepLog, relative_size
 class PredictionGuide(InsideStep[StepLog]):
     """Corrects the predictions of one sampling run: at which steps, which loss to descend on, and the log.
 
-    `strength` scales the step size; `start`, `end` and `log` as in InsideStep. Solvers that
-    call the network several times a step get a correction each time.
+    `strength` scales the step size; `start`, `end` and `log` as in InsideStep; `joint`: whether the maps are of words
+    and picture in one softmax. Solvers that call the network several times a step get a correction each time.
     """
 
     def __init__(
@@ -34,8 +34,9 @@ class PredictionGuide(InsideStep[StepLog]):
         start: float = 0.0,
         end: float = 1.0,
         log: list[StepLog] | None = None,
+        joint: bool = False,
     ) -> None:
-        self._parts = RunningParts(method, targets, PREDICTION, strength, start, end)
+        self._parts = RunningParts(method, targets, PREDICTION, strength, start, end, joint)
         super().__init__(method, bool(self._parts.all), start, end, log)
         self.targets = targets
         self._progress = 0.0
@@ -66,10 +67,7 @@ class PredictionGuide(InsideStep[StepLog]):
         if not maps.requires_grad:
             raise RuntimeError("the attention maps are detached from the latent: the network ran without gradients")
         active = self._parts.active(self._progress)
-        seen = [
-            part.method.loss_at(maps if part in active else maps.detach(), self.targets, view)
-            for part in self._parts.all
-        ]
+        seen = [part.loss(maps if part in active else maps.detach(), self.targets, view) for part in self._parts.all]
         together = self._parts.together(seen)
         self._usable = together.per_image.detach().isfinite()
         self._entry.observe(together)

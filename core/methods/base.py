@@ -216,6 +216,8 @@ class LatentLoss(Method):
     """
 
     kind: ClassVar[str] = "latent_loss"
+    # Whether the maps of a joint attention are wanted as they are, not divided by the text's part (core.maps.joint).
+    of_the_whole: ClassVar[bool] = False
     PRESETS: ClassVar[dict[str, LatentLossSettings]]
 
     @property

@@ -43,8 +43,7 @@ class GradientPass(CopiesToItself):
         """What `move(x, evaluate)` makes of the latent; `evaluate` calls the solver's `model(x, sigma, **kwargs)`."""
         started = time.perf_counter()
         if self.memory is None:
-            patcher, plan = self.guider.model_patcher, self.plan
-            self.memory = Memory(plan.recompute, patcher, x.shape, plan.method.resolution)
+            self.memory = Memory(self.plan.recompute, self.guider.model_patcher, x.shape, self.tap.sites)
         result = self.memory.tried(lambda: self._moved(model, x, sigma, kwargs, move), self.plan.method.title)
         self.seconds += time.perf_counter() - started
         return result

@@ -39,10 +39,6 @@ class Guide:
         self.plan = plan
         self.recording: GuidedRecording | None = None
 
-    def shown(self) -> torch.Tensor | None:
-        """The maps of the step's pass as they are shown, or None if it was not heard."""
-        return None if self.recording is None else self.recording.result()
-
 
 class Guidance(CopiesToItself):
     """All guides of one run, several if the model went through several Apply nodes: they share one pass.
@@ -129,8 +125,8 @@ class Guidance(CopiesToItself):
 
     def _memory_of(self, heard: list[Guide], x: torch.Tensor) -> Memory:
         if self._memory is None:
-            plan = heard[0].plan
-            self._memory = Memory(plan.recompute, self.guider.model_patcher, x.shape, plan.method.resolution)
+            sites = frozenset().union(*(guide.tap.sites for guide in heard))
+            self._memory = Memory(heard[0].plan.recompute, self.guider.model_patcher, x.shape, sites)
         return self._memory
 
     def _own(self, heard: list[Guide], executor, model, ours, x, timestep, options) -> list[torch.Tensor]:

@@ -34,6 +34,8 @@ class Plan:
     layout: Layout | None = None
     hints: tuple[str, ...] = ()
     recompute: str = "auto"  # whether the network's blocks are run again for a gradient: one of recompute.CHOICES
+    blocks: str = "auto"  # which of the network's blocks are looked at and edited, as in networks.base
+    pixels: int = 8  # of the picture, one way, to a cell of the latent
     local: tuple[torch.Tensor, ...] = ()  # the encoded prompt of each placed object
     watch: Watch | None = None  # who is told of every step's maps
 
@@ -101,6 +103,7 @@ class Plan:
             sampler=name_of(sampler),
             total_steps=max(len(sigmas) - 1, 0),
             warnings=self._warnings(sampler),
+            pixels=self.pixels,
             **self._known,
         )
 

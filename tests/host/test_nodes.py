@@ -22,7 +22,7 @@ CONTRACT = {
     "FidelityExtractTargets": (["clip", "text", "words"], ["CONDITIONING", "FIDELITY_TARGETS", "STRING"]),
     "FidelitySelectMethod": (["method"], ["FIDELITY_METHOD"]),
     "FidelityApply": (
-        ["model", "method", "targets", "strength", "start_percent", "end_percent", "layout", "recompute"],
+        ["model", "method", "targets", "strength", "start_percent", "end_percent", "layout", "recompute", "blocks"],
         ["MODEL", "FIDELITY_RECORD"],
     ),
     "FidelityViewMaps": (["record", "targets", "image", "attributes"], ["IMAGE", "MASK", "IMAGE", "STRING"]),

@@ -16,7 +16,7 @@ from functools import cache
 from . import Prompt, Scene, parse_weights
 from .scene import Span
 from .syntax import find_embeddings
-from .targets import Attribute, Relation, Stretch, Target, Targets
+from .targets import CROSS_ATTENTION, Attribute, Relation, Stretch, Target, Targets
 
 _END_OF_WORD = "</w>"  # CLIP
 _START_OF_WORD = "▁"  # sentencepiece
@@ -240,7 +240,8 @@ def build_targets(
         for r in scene.relations
         if r.subject in index_of and r.object in index_of
     ]
-    alike = len({(stretch.length, stretch.tensor, stretch.encoder) for stretch in stretches}) <= 1
+    kinds = {(stretch.length, stretch.tensor, stretch.encoder) for stretch in stretches}
+    alike = len(kinds) <= 1 and all(stretch.tensor == CROSS_ATTENTION for stretch in stretches)
     return Targets(
         prompt=prompt_text,
         objects=tuple(objects),

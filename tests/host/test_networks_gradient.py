@@ -15,8 +15,16 @@ every_family = pytest.mark.parametrize("family", available())
 STEPS, END = {"latent": 3, PREDICTION: 6}, {"latent": 1.0, PREDICTION: 0.5}  # three steps with a loss
 
 
-# Networks that round to float32 inside: the step of their differences.
-ROUNDED = {"krea2": 3e-3}
+# Networks that round to float32 inside: their differences need a wide step.
+ROUNDED = {"krea2": 4e-3}
+
+
+def central(function, wide: float | None = None) -> float:
+    """The derivative of a function at 0 by central differences; of the fourth order where the step is `wide`."""
+    if wide is None:
+        return (function(1e-4) - function(-1e-4)) / 2e-4
+    near, far = (function(step) - function(-step) for step in (wide, 2 * wide))
+    return (8 * near - far) / (12 * wide)
 
 
 class Enough(Exception):
@@ -25,7 +33,6 @@ class Enough(Exception):
 
 @every_family
 def test_the_gradient_agrees_with_central_differences(monkeypatch, family):
-    wide = ROUNDED.get(family, 1e-4)
     made, size = models(family, torch.float64), latent_of(family)
     relative = []
     method, targets = METHODS["t_sam"](), encoded(family)[1]
@@ -37,18 +44,17 @@ def test_the_gradient_agrees_with_central_differences(monkeypatch, family):
         x = x.double()
         leaf = x.clone().requires_grad_()
         gradient = torch.autograd.grad(loss(evaluate(leaf)), leaf)[0]
-        for seed in range(1):
-            direction = noise(*x.shape, seed=seed).double()
-            further, back = (float(loss(evaluate(x + step * direction).detach())) for step in (wide, -wide))
-            analytic = float((gradient * direction).sum())
-            relative.append(abs((further - back) / (2 * wide) - analytic) / abs(analytic))
+        direction = noise(*x.shape).double()
+        difference = central(lambda step: float(loss(evaluate(x + step * direction).detach())), ROUNDED.get(family))
+        analytic = float((gradient * direction).sum())
+        relative.append(abs(difference - analytic) / abs(analytic))
         raise Enough  # the host's kernels for rotary positions take no float64
 
     monkeypatch.setattr(run_module, "LatentOptimiser", Probe(use))
     controlled, _ = patched(family, "t_sam", model=made[0], recompute="off")
     with pytest.raises(Enough):
         sample(controlled, family, size=size, steps=2)
-    assert len(relative) == 1 and max(relative) < 1e-4
+    assert len(relative) == 1 and relative[0] < (1e-3 if family in ROUNDED else 1e-4)
 
 
 @every_family

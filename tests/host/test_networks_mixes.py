@@ -17,7 +17,7 @@ from test_space_time import WHOLE, mixing, placed
 every_family = pytest.mark.parametrize("family", available())
 # Networks that refine a text before their blocks, or count the picture's positions behind it: a text filled up to the
 # length of another is not what it is alone.
-OF_A_LENGTH = {"lumina2", "z_image", "hunyuan_image", "longcat"}
+OF_A_LENGTH = {"lumina2", "z_image", "hunyuan_image", "longcat", "omnigen2", "boogu", "krea2"}
 FEW = ("flux", "sd3", "sd35_medium", "cosmos_predict2", "kandinsky5")  # for what depends on the method, not the family
 
 

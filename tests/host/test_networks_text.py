@@ -1,0 +1,119 @@
+"""Words in the networks' attention, end to end: a family's own small encoder before its own small network.
+
+A prompt in which one word is another gives other features in that word's rows alone, as the encoders' attention adds
+nothing here; so the word's columns are those of the network's keys that change. That is seen where the host attends.
+"""
+
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+from hostkit import latent_of, noise, sample
+from prompt_fidelity.core.methods import METHODS
+from prompt_fidelity.host.models import random_transformers
+from prompt_fidelity.host.models.assemble import assemble_model
+from prompt_fidelity.host.models.random_models import random_weights
+from prompt_fidelity.host.models.random_transformers import TRANSFORMERS, available, config_class, small_parts
+from prompt_fidelity.host.sampling.install import attach
+from prompt_fidelity.host.text import encode_with_targets
+from small_encoders import small_clip, without_attention
+
+PIXELS = 8 * 12
+PROMPT, OTHER = "a red car and a blue dog", "a red car and a blue cat"
+JOINED = {"target": "torch.nn.Linear", "params": {"in_features": 4096, "out_features": 128}}
+
+
+@dataclass(frozen=True)
+class Case:
+    """The network's `encoder`, and what of its config fits that encoder's widths."""
+
+    encoder: str
+    config: dict
+    parts: dict = field(default_factory=dict)
+
+
+CASES = {
+    "flux": Case("flux", {"context_in_dim": 32, "vec_in_dim": 32}),
+    "sd3": Case("sd3", {"context_embedder_config": JOINED, "adm_in_channels": 64}),
+    "flux2": Case("klein", {"context_in_dim": 96}),
+    "chroma": Case("chroma, pixart", {"context_in_dim": 32}),
+    "z_image": Case("z_image", {"cap_feat_dim": 32}),
+    "qwen_image": Case("qwen_image", {"joint_attention_dim": 32}),
+    "hunyuan_image": Case("hunyuan_image", {"context_in_dim": 32}),
+    "anima": Case("anima", {}, {"source_dim": 32}),
+    "wan": Case("wan", {"text_dim": 32}),
+}
+CROSS = ("anima", "wan")
+# Where a network mixes a text's tokens before its blocks, and what of it brings in other tokens.
+REFINERS = ("context_refiner", "txt_in", "llm_adapter")
+MIXING = ("attention.out.", "attn.proj.", "o_proj.", "c_embedder.")
+
+
+def network(family: str, monkeypatch):
+    """The family's small network at the encoder's width, in which a text's tokens don't meet before the blocks."""
+    case, made = CASES[family], TRANSFORMERS[family]
+    parts = {part: {**sizes, **case.parts} for part, sizes in made.parts.items()}
+    fitted = random_transformers.Transformer(
+        made.supported, {**made.config, **case.config}, made.channels, made.framed, made.patch, parts=parts
+    )
+    monkeypatch.setitem(TRANSFORMERS, family, fitted)
+    config = config_class(family)
+    with torch.inference_mode(), small_parts(family):
+        first = config(dict(config.unet_config))
+        first.set_inference_dtype(torch.float32, None)
+        weights = random_weights(first.get_model({}, "", device="meta").diffusion_model, 0)
+        for name, values in weights.items():
+            if name.startswith(REFINERS) and any(part in name for part in MIXING):
+                values.zero_()
+        return assemble_model(config(dict(config.unet_config)), weights)
+
+
+class Ear:
+    """Keeps queries and keys [heads, n, d] of every attention between picture and text, of the first row."""
+
+    def __init__(self, family: str):
+        self.cross = family in CROSS
+        self.calls: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def __call__(self, func, q, k, v, heads, mask=None, **named):
+        width = q.shape[-1] if named.get("skip_reshape") or q.ndim == 4 else q.shape[-1] // heads
+        first = [
+            (each if named.get("skip_reshape") else each.reshape(*each.shape[:2], -1, width).transpose(1, 2))[0]
+            for each in (q, k)
+        ]
+        queries, keys = (each.shape[1] for each in first)
+        if (queries == PIXELS and keys >= 512) if self.cross else queries == keys > PIXELS:
+            self.calls.append(tuple(first))
+        return func(q, k, v, heads, mask=mask, **named)
+
+    def model(self, model):
+        model = model.clone()
+        model.model_options["transformer_options"]["optimized_attention_override"] = self
+        return model
+
+
+@pytest.mark.parametrize("family", [family for family in CASES if family in available()])
+def test_a_words_map_is_that_of_its_own_columns(family, monkeypatch):
+    model, clip = network(family, monkeypatch), without_attention(small_clip(CASES[family].encoder))
+    with torch.inference_mode():
+        (conditioning, targets), (other, _) = (encode_with_targets(clip, text) for text in (PROMPT, OTHER))
+        controlled, record = attach(model, METHODS["attend_and_excite"](), targets, strength=0.0, blocks="all")
+    start, run = noise(*latent_of(family)), {"steps": 1, "cfg": 1.0, "negative": conditioning}
+    ears = [Ear(family), Ear(family)]
+    plain = sample(ears[0].model(model), start=start, positive=conditioning, **run)
+    sample(ears[1].model(model), start=start, positive=other, **run)
+    assert torch.equal(sample(controlled, start=start, positive=conditioning, **run), plain)
+
+    (_, keys), (_, others) = (ear.calls[0] for ear in ears)
+    columns = ((keys - others).abs().amax(dim=(0, 2)) > 0).nonzero().flatten()
+    maps = []
+    for q, k in ears[0].calls:
+        scores = q[:, -PIXELS:].double() @ k.double().transpose(1, 2) * q.shape[-1] ** -0.5
+        maps.append(scores.softmax(-1).mean(0)[:, columns])
+    shown = torch.stack(maps).mean(0)
+    # Stable Diffusion 3 reads the prompt twice, in CLIP's 77 columns and in those of T5.
+    spans = [columns < 77, columns >= 77] if family == "sd3" else [columns >= 0]
+    expected = sum(shown[:, span].mean(-1) for span in spans).float().view(8, 12)
+    assert len(columns) == len(targets.objects[1].positions)
+    dog = record.maps.shown(targets)[1][0, [target.name for target in targets.objects].index("dog")]
+    torch.testing.assert_close(dog, expected, rtol=1e-4, atol=1e-6)

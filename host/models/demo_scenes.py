@@ -27,7 +27,7 @@ from .threads import on_one_thread, small
 WEIGHTS = ASSETS / "tinyscenes.safetensors"
 CARD = ASSETS / "tinyscenes.json"
 # What it is called where its files are not as they should be, and what makes them.
-_NAMES = ("the demo model of scenes", "benchmarks/tinyscenes/train.py")
+_NAMES = ("the scenes demo model", "benchmarks/tinyscenes/train.py")
 
 SHIFT = 5.0  # of the sampling schedule: the words decide at high noise
 

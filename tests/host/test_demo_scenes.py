@@ -77,7 +77,7 @@ def test_the_node_offers_both_models(monkeypatch, file, tmp_path):
         monkeypatch.setitem(node.LOADERS, "scenes", lambda: demo_scenes.load_demo_scenes(file))
         assert family_of(node.FidelityLoadDemoModel.execute("scenes").args[0]) == "scenes"
     monkeypatch.setitem(node.LOADERS, "scenes", lambda: demo_scenes.load_demo_scenes(tmp_path / "none.safetensors"))
-    with pytest.raises(HostError, match="pack is incomplete.*demo model of scenes"):
+    with pytest.raises(HostError, match="pack is incomplete.*The scenes demo model's weights are missing"):
         node.FidelityLoadDemoModel.execute("scenes")
 
 

@@ -1,4 +1,4 @@
-"""Every node's help in English and Chinese, where the page looks for it (docs/NODE.md, docs/NODE/zh.md), with a picture."""
+"""Every node's help in English and Chinese, where the page looks for it (NODE.md, NODE/zh.md), with a picture."""
 
 import re
 

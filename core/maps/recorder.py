@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
@@ -23,6 +25,13 @@ def shown_words(targets: Targets) -> list[tuple[str, tuple[int, ...]]]:
     return [(name, positions) for name, positions in words if positions]
 
 
+def word_map(maps: Tensor, targets: Targets, positions: Sequence[int]) -> Tensor:
+    """[B, h, w, tokens] → [B, h, w]: the mean over a word's pieces, summed over the encoders that read the prompt, as
+    they share a pixel's attention among them.
+    """
+    return sum(maps[..., pieces].mean(dim=-1) for pieces in targets.by_encoder(positions))
+
+
 def resized(maps: Tensor, size: tuple[int, int]) -> Tensor:
     """[B, T, h, w] at another size: the mean where it is smaller, blended between pixels where it is larger."""
     smaller = tuple(min(now, wanted) for now, wanted in zip(maps.shape[-2:], size, strict=True))
@@ -38,12 +47,12 @@ class TargetMaps:
         self._mean: Tensor | None = None
 
     def add(self, maps: Tensor, targets: Targets) -> None:
-        """Take in one step's mean maps [B, h, w, tokens]; a word of several pieces has the mean of their maps."""
+        """Take in one step's mean maps [B, h, w, tokens]; a word's map is that of `word_map`."""
         words = shown_words(targets)
         if not words:
             return
         maps = plain(maps.detach())
-        stack = torch.stack([maps[..., list(positions)].mean(dim=-1) for _, positions in words], dim=1)  # [B, T, h, w]
+        stack = torch.stack([word_map(maps, targets, positions) for _, positions in words], dim=1)  # [B, T, h, w]
         stack = stack.to("cpu", torch.float32)
         if self._mean is None:
             self.names = tuple(name for name, _ in words)

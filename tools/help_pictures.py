@@ -29,6 +29,7 @@ from prompt_fidelity.nodes.layout import (  # noqa: E402
 )
 from prompt_fidelity.nodes.maps import FidelityViewMaps  # noqa: E402
 from prompt_fidelity.nodes.methods import FidelitySelectMethod  # noqa: E402
+from prompt_fidelity.nodes.seeds import FidelityPickSeeds  # noqa: E402
 from prompt_fidelity.nodes.targets import FidelityExtractTargets  # noqa: E402
 
 import nodes as host  # noqa: E402
@@ -66,6 +67,16 @@ class Demo:
         )[0]
         return host.VAEDecode().decode(self.vae, drawn)[0]
 
+    def pick(self) -> torch.Tensor:
+        """The contact sheet of four seeds."""
+        positive, targets = self.read()
+        empty = host.EmptyLatentImage().generate(SIDE, SIDE, 1)[0]
+        how = (self.sampling[name] for name in ("steps", "cfg", "sampler", "scheduler"))
+        picked = FidelityPickSeeds.execute(
+            self.model, positive, self.negative, targets, empty, 1, 4, 0.4, *how, 1.0, 1, self.vae
+        )
+        return picked.args[3]
+
     def apply(self, method, seed: int):
         """(plain, drawn with the method, the record) of the prompt."""
         positive, targets = self.read()
@@ -99,6 +110,7 @@ def main() -> None:
     save("FidelityExtractTargets", drawn, *(mask[..., None].expand(-1, -1, -1, 3) for mask in masks.split(1)))
     pair = {"method_1": chosen("syngen"), "weight_1": 0.5, "method_2": chosen("attend_and_excite"), "weight_2": 0.5}
     save("FidelityCombineMethods", *demo.apply(FidelityCombineMethods.execute(**pair).args[0], seed)[:2])
+    save("FidelityPickSeeds", demo.pick())
     save("FidelityScore", drawn, plain)
     prompts = ("a red ball", "a green cross and a yellow cup", "a white bar to the left of a purple ring")
     some = [demo.draw(demo.model, demo.read(prompt)[0], seed) for prompt in prompts]

@@ -18,8 +18,8 @@ FLOORS = {
         ("drawing", "settings", "copies"), ("errors", "keeping"),
     ],
     "host": [
-        ("layout",), ("optimise", "seeds"), ("sampling",), ("text",), ("networks", "encoders"), ("models", "scoring"),
-        ("progress", "errors"),
+        ("layout", "known_conditioning"), ("optimise", "seeds"), ("sampling",), ("text",), ("networks", "encoders"),
+        ("models", "scoring"), ("progress", "errors"),
     ],
 }  # fmt: skip
 HOST_MODULES = {"comfy", "comfy_api", "comfy_execution", "comfy_extras", "nodes", "execution", "server", "folder_paths"}

@@ -9,6 +9,7 @@ import torch
 from PIL import Image, ImageFont
 from torch import Tensor
 
+from .fonts import face_for
 from .keeping import by_size
 
 PAPER = (255, 255, 255)
@@ -26,14 +27,14 @@ LINE_COLOURS = (
 )
 
 
-def font(size: float) -> ImageFont.FreeTypeFont:
-    """Pillow's own font, so that nothing depends on the fonts of the machine."""
-    return _font(max(int(size), 6))
+def font(size: float, *texts: str) -> ImageFont.FreeTypeFont:
+    """A font for `texts`: Pillow's own, the same on every machine, or where it lacks a character, the machine's."""
+    return _font(*face_for("".join(texts)), max(int(size), 6))
 
 
 @by_size
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    return ImageFont.load_default(size)
+def _font(path: str | None, index: int, size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.load_default(size) if path is None else ImageFont.truetype(path, size, index)
 
 
 def line_height(face: ImageFont.FreeTypeFont) -> int:

@@ -97,9 +97,7 @@ class TargetMaps:
                 "yet, or the prompt holds no object. "
                 "Connect that model to the sampler whose picture is shown here."
             )
-        wanted = (
-            {name for name, _ in shown_words(targets)} if attributes else set(told_apart(targets.objects))
-        )
+        wanted = {name for name, _ in shown_words(targets)} if attributes else set(told_apart(targets.objects))
         columns = [column for column, name in enumerate(self.names) if name in wanted]
         if not columns:
             raise MethodError(

@@ -138,6 +138,7 @@ class Method(ABC):
     title: ClassVar[str]
     paper: ClassVar[str]
     PRESETS: ClassVar[dict[str, Any]]
+    takes_layout: bool = False  # whether it asks where in the picture the objects go
 
     def __init__(self, settings: Any = None) -> None:
         self.settings = settings or next(iter(self.PRESETS.values()))
@@ -262,6 +263,7 @@ class OutputMix(Method):
     """
 
     kind: ClassVar[str] = "output_mix"
+    takes_layout = True
 
     @property
     def wants_unconditional(self) -> bool:

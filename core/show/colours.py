@@ -69,9 +69,9 @@ NAMED: dict[str, Colour] = {
     "lilac": (200, 162, 200),
     "mauve": (180, 130, 170),
 }
-# Eight of Okabe and Ito (Color Universal Design, 2008), and four that stay apart from them, from Krzywinski's palette of
-# twelve (Canadian Genome Sciences Centre) and dark ones; a test simulates the three kinds of colour-blindness
-# (Machado et al., 2009).
+# Eight of Okabe and Ito (Color Universal Design, 2008), and four that stay apart from them: two from Krzywinski's
+# palette of twelve (Canadian Genome Sciences Centre) and two dark ones; a test simulates red- and
+# green-blindness (Machado et al., 2009).
 PALETTE: tuple[Colour, ...] = (
     (0, 114, 178),
     (230, 159, 0),

@@ -33,7 +33,9 @@ def object_sheets(
     next to the name. Small pictures are enlarged. Raises ValueError if the numbers of images, maps or names differ.
     """
     _check(images, maps, names)
-    top = max(float(maps.max()), 1e-12) if maps.numel() else 1.0
+    if not names:
+        return images[..., :3].float()
+    top = max(float(maps.max()), 1e-12)
     sheets = []
     for b in range(len(images)):
         picture = _large_enough(images[b])
@@ -48,7 +50,7 @@ def object_sheets(
             highest = f"peak {float(maps[b, t].max()):.2f}"
             entries = [(names[t], colours[t], note or highest)]
             sheets.append(_sheet(_tinted(picture, heat / top, colours, [t]), number, entries, top))
-    return torch.stack(_one_size(sheets)) if sheets else images[..., :3].float()
+    return torch.stack(_one_size(sheets))
 
 
 def _one_size(sheets: list[Tensor]) -> list[Tensor]:
@@ -63,6 +65,11 @@ def fine(maps: Tensor, size: tuple[int, int]) -> Tensor:
         return torch.zeros(0, *size)
     maps = maps.detach().float().cpu()
     return interpolate(maps[:, None], size, mode="bicubic", align_corners=False)[:, 0].clamp_min(0)
+
+
+def empty_masks(images: Tensor) -> Tensor:
+    """[B, H, W] of nothing: what there is to mask where a prompt has no objects."""
+    return torch.zeros(images.shape[:3])
 
 
 def filmstrip(

@@ -95,11 +95,10 @@ def verdicts(run: RunLog, images: Tensor, thresholds: Thresholds = THRESHOLDS) -
 
 
 def signs(maps: Tensor, targets: Targets, images: Tensor, near: float = THRESHOLDS.near) -> list[list[Signs]]:
-    """The signs of every object in every picture: maps [B, words, h, w] of `shown_words(targets)`, images [B, H, W, 3]."""
+    """The signs of every object in every picture: maps [B, words, h, w] of `shown_words(targets)`, [B, H, W, 3]."""
     columns = _columns(targets)
     return [
-        _of_picture(one, columns, targets, _looks(image), near)
-        for one, image in zip(maps.float(), images, strict=True)
+        _of_picture(one, columns, targets, _looks(image), near) for one, image in zip(maps.float(), images, strict=True)
     ]
 
 
@@ -178,7 +177,7 @@ def _of_picture(
     means = objects.mean(dim=(1, 2))
     found = []
     for t in range(count):
-        place = weights[t] >= weights[t].flatten().quantile(1 - _PLACE)
+        place = _place(weights[t])
         shared = {k: float(torch.minimum(weights[t], weights[k]).sum()) for k in range(count) if k != t}
         rival = max(shared, key=shared.get) if shared else None
         own = objects[t] / objects.sum(dim=0).clamp_min(_EMPTY)
@@ -201,6 +200,14 @@ def _of_picture(
     return found
 
 
+def _place(one: Tensor) -> Tensor:
+    """bool [h, w]: the tenth of the picture where a map is highest."""
+    count = max(round(_PLACE * one.numel()), 1)
+    place = torch.zeros(one.numel(), dtype=torch.bool)
+    place[one.flatten().topk(count).indices] = True
+    return place.view(one.shape)
+
+
 def _colour_in(attribute: str) -> str | None:
     return next((word for word in attribute.lower().replace("-", " ").split() if word in NAMED), None)
 
@@ -211,7 +218,7 @@ def _colour_share(one: Tensor, attributes, looks: Tensor, near: float) -> float 
     if not colours:
         return None
     fine = interpolate(one[None, None], looks.shape[:2], mode="bicubic", align_corners=False)[0, 0]
-    place = fine >= fine.flatten().quantile(1 - _PLACE)
+    place = _place(fine)
     wanted = torch.from_numpy(np.stack([oklab(NAMED[word]) for word in colours])).float()
     distance = (looks[place][:, None] - wanted).norm(dim=-1).amin(dim=1)
     return float((distance < near).float().mean())

@@ -8,9 +8,13 @@ from ...core.control.record import Record, RunLog
 from ...core.layout import Layout
 from ...core.methods.base import LATENT, PREDICTION, LatentLoss, Method, OutputMix, Part, ScoreEdit
 from ...core.prompt.targets import Targets
+from ...core.show.ignored import unnoticed
 from ..progress import queue_entry
 from .samplers import facts_of
 from .solvers import name_of
+
+# Pixels of the picture per latent pixel, in all models that can be patched.
+_PIXELS = 8
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,7 @@ class Plan:
             execution=queue_entry(),
             sampler=name_of(sampler),
             total_steps=max(len(sigmas) - 1, 0),
-            warnings=self._warnings(sampler),
+            warnings=self._warnings(sampler, (noise.shape[-1] * _PIXELS, noise.shape[-2] * _PIXELS)),
             **self._known,
         )
 
@@ -92,8 +96,9 @@ class Plan:
     def _known(self) -> dict:
         return {"strength": self.strength, "start": self.start, "end": self.end, "reason": self.reason}
 
-    def _warnings(self, sampler=None) -> list[str]:
-        warnings = [*self.method.check(self.targets), *(self.hints if self.acts else ())]
+    def _warnings(self, sampler=None, size: tuple[int, ...] = ()) -> list[str]:
+        warnings = [*unnoticed(self.method, self.targets, self.layout, size), *self.method.check(self.targets)]
+        warnings += self.hints if self.acts else ()
         if self.mix is not None and self.layout is None:
             warnings.append(
                 "No layout is connected, so the objects go where the solver puts them. Connect Predict Layout to see "

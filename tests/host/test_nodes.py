@@ -226,7 +226,9 @@ def test_the_chain_from_prompt_to_report():
         )[0]
         image = VAEDecode().decode(vae, latent)[0]
         result = FidelityViewMaps.execute(record, targets, image, False)
-        overlay, masks, plot, text = result.args
+        words = FidelityWordsAt.execute(record, image, 0.5, 0.5)
+        pair = FidelityCompareMaps.execute(targets, record, image, record, image)
+        overlay, masks, plot, text, verdict, film = result.args
     assert "car" in summary and "clock" in summary
     assert len(overlay) == 2 * (1 + 2), "each image with both objects, and with each alone"
     assert masks.shape == (4, *image.shape[1:3]) and film.ndim == pair.args[0].ndim == 4

@@ -29,12 +29,12 @@ from prompt_fidelity.core.prompt.targets import Target, Targets  # noqa: E402
 from prompt_fidelity.host.models.assemble import assemble_model  # noqa: E402
 from prompt_fidelity.host.models.demo_model import demo_card, load_demo_model  # noqa: E402
 from prompt_fidelity.host.models.random_models import random_weights  # noqa: E402
+from prompt_fidelity.host.networks.attention import split_heads  # noqa: E402
+from prompt_fidelity.host.networks.families import network_of  # noqa: E402
 from prompt_fidelity.host.networks.rows import KEY  # noqa: E402
-from prompt_fidelity.host.networks.unet import split_heads  # noqa: E402
 from prompt_fidelity.host.sampling.grad import differentiable  # noqa: E402
 from prompt_fidelity.host.sampling.install import attach  # noqa: E402
 from prompt_fidelity.host.sampling.kept import Kept, alias  # noqa: E402
-from prompt_fidelity.host.sampling.memory import kept_bytes as estimated_bytes  # noqa: E402
 from prompt_fidelity.host.text import encode_with_targets  # noqa: E402
 
 PROMPTS = ("a red ball and a blue ring", "a green bar and a yellow pole", "a blue ball and a red bar and a green ring")
@@ -234,12 +234,14 @@ def kept_bytes() -> dict:
     """Bytes that a gradient pass keeps, plainly and with blocks that are run again, counted and estimated."""
     found = {}
     for name, (family, latent) in KEPT.items():
-        network = kept.network_of(family, torch.bfloat16)
+        model = kept.model_of(family, torch.bfloat16)
+        network = network_of(model)
+        sites, _ = network.looked_at("auto", *latent)
         sizes = found[name] = {}
         for key, again in (("kept", False), ("run_again", True)):
-            sizes[key] = kept.kept(network, latent, torch.bfloat16, again)
+            sizes[key] = kept.kept(model, latent, torch.bfloat16, again)
             estimate = "estimated" + ("_run_again" if again else "")
-            sizes[estimate] = estimated_bytes(network, (1, 4, *latent), 2, again, 4)
+            sizes[estimate] = network.kept_bytes((1, 4, *latent), 2, again, sites)
     return {"kept_bytes": found}
 
 
@@ -262,7 +264,8 @@ def resident(network: torch.nn.Module):
 
 def streamed_costs(size: int, repeats: int) -> dict:
     """Processor seconds of a gradient pass whose layers fetch their weights again, over one that keeps them."""
-    network = sd15().model.diffusion_model
+    model = sd15().model
+    network = model.diffusion_model
     x, conditioning = latent_and_prompt(size)
     streamed = [part for part in network.modules() if hasattr(part, "comfy_cast_weights")]
 
@@ -279,7 +282,7 @@ def streamed_costs(size: int, repeats: int) -> dict:
     ways = {
         "resident": lambda: update(resident(network), False),
         "streamed": lambda: update(differentiable(network), True),
-        "run again": lambda: update(kept.with_blocks_run_again(network), True),
+        "run again": lambda: update(kept.with_blocks_run_again(model), True),
     }
     times: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(repeats):

@@ -21,7 +21,7 @@ import torch  # noqa: E402
 from PIL import Image  # noqa: E402
 from prompt_fidelity.core.layout.settings import AttentionSettings  # noqa: E402
 from prompt_fidelity.core.methods import METHODS  # noqa: E402
-from prompt_fidelity.core.methods.base import DEMO_PRESET, Method, OutputMix  # noqa: E402
+from prompt_fidelity.core.methods.base import DEMO_PRESET, Method  # noqa: E402
 from prompt_fidelity.core.methods.combined import CombinedMethods  # noqa: E402
 from prompt_fidelity.core.show import render  # noqa: E402
 from prompt_fidelity.host.models.demo_model import demo_card  # noqa: E402
@@ -50,7 +50,7 @@ def placed(method: Method, model, positive, targets, seed: int):
     """For a method that works in regions, where the model begins to draw each object from this seed; None for the
     others.
     """
-    if not any(isinstance(part.method, OutputMix) for part in method.parts):
+    if not method.takes_layout:
         return None
     looking = {"predictor": "attention", **asdict(AttentionSettings())}
     return FidelityPredictLayout.execute(targets, SIDE, SIDE, looking, seed, model, positive).args[0]

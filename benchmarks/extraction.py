@@ -23,6 +23,10 @@ extracted objects E:
   these four directions between listed objects, the share that is listed. The lists are not complete, so this is a
   lower bound, there to show that recall is not bought by guessing.
 
+With `--tokenizers` it is also counted, for every text encoder that the host has, how many of the extracted objects are
+spelled by the tokens at their positions: each tokenizer splits words in its own way, and puts its own text around the
+prompt. Those that the host takes from a checkpoint are trained anew, small ones, on the even-numbered sentences.
+
 All figures are ratios of sums over the file. They are also given for the even- and odd-numbered prompts, counted from
 0: the grammar was developed on the even ones of gpt.txt. Of users.txt every third prompt (`--third held-out`) was never
 looked at: its figure is the honest estimate for new prompts.
@@ -235,6 +239,19 @@ def run(examples: list[Example], show_errors: bool = False) -> dict:
     }
 
 
+def in_tokens(sentences: list[str]) -> dict[str, float]:
+    """The share of the sentences' objects that the tokens at their positions spell, by family and encoder."""
+    sys.path.append(str(ROOT / "tests" / "host"))  # where small encoders of every family are made
+    from small_encoders import HERE, small_clip
+    from spelling import spelled_objects
+
+    shares = {}
+    for family in HERE:
+        for encoder, (spelled, objects) in spelled_objects(small_clip(family), sentences).items():
+            shares[f"{family}: {encoder}"] = round(spelled / objects, 4)
+    return shares
+
+
 def _described(example: Example, scene) -> str:
     names = [thing.phrase for thing in scene.objects]
     relations = [f"{names[r.subject]} {r.predicate} {names[r.object]}" for r in scene.relations]
@@ -261,7 +278,14 @@ def main() -> None:
     parser.add_argument(
         "--third", choices=("seen", "held-out"), help="of users.txt: what was developed on, or the rest"
     )
+    parser.add_argument(
+        "--tokenizers", action="store_true", help="also look for the objects in the tokens of every text encoder"
+    )
     options = parser.parse_args()
+    if options.tokenizers:  # they are ComfyUI's, which all else here does without
+        from _pack import load_pack
+
+        load_pack()
 
     examples = read_examples(options.prompts.read_text(encoding="utf-8"))
     if options.third:
@@ -277,6 +301,10 @@ def main() -> None:
         f"  {result['objects_per_prompt']} objects per prompt, {result['prompts_without_objects']} prompts without any"
     )
     print(f"  {result['ms_per_prompt']} ms per prompt, the slowest {result['ms_slowest']} ms")
+    if options.tokenizers:
+        result["tokenizers"] = in_tokens([example.sentence for example in examples])
+        for name, share in result["tokenizers"].items():
+            print(f"  {name:<28}{100 * share:7.2f} % of the objects are spelled by their tokens")
     if options.json:
         for half, figures in halves.items():
             result[half] = {name: figures[name] for name in FIGURES}

@@ -6,16 +6,16 @@ keeps when the pass ends is counted once.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import comfy.ops
 import comfy.supported_models
 import torch
-from prompt_fidelity.core.maps.resolution import choose_level, map_size
 from prompt_fidelity.core.maps.view import Place
+from prompt_fidelity.host.networks import families
+from prompt_fidelity.host.networks.calls import Call
 from prompt_fidelity.host.networks.rows import Part
 from prompt_fidelity.host.networks.tap import PassEnded, Tap
-from prompt_fidelity.host.networks.unet import cross_attention_sites, last_site, sites_at
 from prompt_fidelity.host.sampling.grad import differentiable
 
 UNET = {"image_size": 32, "in_channels": 4, "out_channels": 4, "model_channels": 320, "use_spatial_transformer": True,
@@ -46,12 +46,17 @@ class SDXL(comfy.supported_models.SDXL):
 FAMILIES = {"sd15": SD15, "sd21": SD21, "sdxl": SDXL}
 
 
-def network_of(family: str, dtype: torch.dtype, device: str = "meta") -> torch.nn.Module:
-    """The family's U-Net at its published width, with weights that are not there."""
+def model_of(family: str, dtype: torch.dtype, device: str = "meta") -> torch.nn.Module:
+    """The host's model of a family at its published width, with weights that are not there."""
     config = FAMILIES[family](FAMILIES[family].unet_config)
     config.set_inference_dtype(dtype, None)
     with torch.inference_mode():
-        return config.get_model({}, "", device=device).diffusion_model
+        return config.get_model({}, "", device=device)
+
+
+def network_of(family: str, dtype: torch.dtype, device: str = "meta") -> torch.nn.Module:
+    """The U-Net alone."""
+    return model_of(family, dtype, device).diffusion_model
 
 
 class OnePicture:
@@ -59,22 +64,28 @@ class OnePicture:
 
     def __init__(self, latent: tuple[int, int]):
         self.place = Place.whole(1, *latent)
+        self._call = Call((1, *latent), context=77)
 
-    def makes_map(self, options: dict, pixels: int) -> bool:
+    def call(self, options: dict) -> Call:
+        return self._call
+
+    def makes_map(self, size: tuple[int, int], pixels: int) -> bool:
         return True
+
+    def again(self):
+        return nullcontext
 
     def parts(self, options: dict, count: int, keys=None) -> list[Part]:
         return [Part(slice(0, count), 0, self.place, 77)]
 
 
 def kept(
-    network: torch.nn.Module, latent: tuple[int, int], dtype: torch.dtype, run_again: bool, resolution: str = "auto"
+    model: torch.nn.Module, latent: tuple[int, int], dtype: torch.dtype, run_again: bool, resolution: str = "auto"
 ) -> int:
     """Bytes that are kept when a pass for the gradient of one picture's latent ends."""
-    sites = cross_attention_sites(network)
-    level = choose_level(resolution, *latent, list(sites.values()))
-    size = map_size(*latent, level)
-    tap = Tap(OnePicture(latent), sites_at(sites, level), last_site(sites, level), 77, size)
+    known, network = families.network_of(model), model.diffusion_model
+    sites, size = known.looked_at(resolution, *latent)
+    tap = Tap(known, OnePicture(latent), sites, 77, size)
     model_options: dict = {}
     tap.install(model_options)
     options = model_options["transformer_options"]
@@ -82,7 +93,7 @@ def kept(
     device = next(network.parameters()).device
     context = torch.zeros(1, 77, _context(network), dtype=dtype, device=device)
     y = torch.zeros(1, network.label_emb[0][0].in_features, dtype=dtype, device=device) if network.num_classes else None
-    with fused_attention(), differentiable(network, run_again=network if run_again else None, taps=[tap]) as keeps:
+    with fused_attention(), differentiable(network, run_again=known if run_again else None, taps=[tap]) as keeps:
         x = torch.zeros(1, 4, *latent, dtype=dtype, device=device).requires_grad_()
         with tap.listening(gradient=True) as recording:
             try:
@@ -95,9 +106,9 @@ def kept(
         return sum(size for storage, size in keeps.storages.items() if storage not in weights)
 
 
-def with_blocks_run_again(network: torch.nn.Module):
+def with_blocks_run_again(model: torch.nn.Module):
     """A gradient pass in which every block is run again."""
-    return differentiable(network, run_again=network)
+    return differentiable(model.diffusion_model, run_again=families.network_of(model))
 
 
 def _context(network: torch.nn.Module) -> int:

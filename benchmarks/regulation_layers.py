@@ -38,9 +38,11 @@ from prompt_fidelity.core.maps.view import Place  # noqa: E402
 from prompt_fidelity.core.methods import AttentionRegulation  # noqa: E402
 from prompt_fidelity.host.models.assemble import assemble_model  # noqa: E402
 from prompt_fidelity.host.models.random_models import random_weights  # noqa: E402
+from prompt_fidelity.host.networks.attention import CrossAttention, split_heads  # noqa: E402
+from prompt_fidelity.host.networks.base import Site  # noqa: E402
 from prompt_fidelity.host.networks.edits import EditChain, LayerEdit  # noqa: E402
+from prompt_fidelity.host.networks.families import network_of  # noqa: E402
 from prompt_fidelity.host.networks.rows import KEY, Part  # noqa: E402
-from prompt_fidelity.host.networks.unet import Site, cross_attention_sites  # noqa: E402
 from prompt_fidelity.host.sampling.install import attach  # noqa: E402
 
 # SDXL at 1/4: width, heads and context; blocks outside the middle one, which is never edited, and layers in each.
@@ -100,19 +102,18 @@ def block_costs(repeats: int) -> tuple[float, float]:
         def parts(self, options: dict, count: int, keys: torch.Tensor) -> list[Part]:
             return [Part(slice(1, 2), "positive", Place.whole(1, SIDE, SIDE), TARGETS.length)]
 
-        def makes_map(self, options: dict, pixels: int) -> bool:
+        def makes_map(self, size: tuple[int, int], pixels: int) -> bool:
             return True
 
     site, editor, chain = Site("input", 7, 0), ScoreEditor(regulation("first"), TARGETS), EditChain()
     chain.edits.append(LayerEdit(editor, ConditionalRow(), frozenset({site})))
     editor.begin(0, 0.0)
-    options = {"activations_shape": [2, WIDTH, SIDE, SIDE], "block": ("input", 7), "block_index": 0}
-    options["uuids"] = ["negative", "positive"]
+    layer = CrossAttention(site, (SIDE, SIDE), {}, *(split_heads(tensor, HEADS) for tensor in (q, k, v)))
     out = torch.zeros_like(q)
     with torch.inference_mode():
         block(hidden, context)
         plain = fastest(lambda: block(hidden, context), repeats)
-        return plain, fastest(lambda: chain.applied(out, q, k, v, HEADS, options), 3 * repeats)
+        return plain, fastest(lambda: chain.applied(out, layer), 3 * repeats)
 
 
 class BlockOutputs:
@@ -142,7 +143,7 @@ class BlockOutputs:
 def effects() -> dict[str, dict[str, float]]:
     """For each choice: the targets' share of the attention, and how far the outputs move, in a picture's first call."""
     model = narrow_sdxl()
-    levels = list(cross_attention_sites(model.model.diffusion_model).values())
+    levels = network_of(model.model).levels
     assert levels.count(4) == BLOCKS * DEPTH, "this is not SDXL's wiring"
     x = randn(1, 4, 64, 64)
     conditioning = [[randn(1, 77, CONTEXT, seed=1), {"pooled_output": randn(1, 1280, seed=2), KEY: TARGETS.handle}]]

@@ -31,10 +31,9 @@ from ..core.search.pixels import crop
 from ..core.search.similarity import cosines, object_prompt, prompt_loss
 from .errors import HostError
 from .networks.calls import Calls
-from .networks.mixes import LayerMixes
+from .networks.families import network_of
 from .networks.rows import Rows, controlled
 from .networks.skips import part_from_skips
-from .networks.unet import cross_attention_sites
 from .progress import stop_if_interrupted
 from .sampling.coordinates import Coordinates
 from .sampling.grad import HeldControl, beside_the_network, differentiable, ordinary
@@ -114,7 +113,7 @@ def _checked(model, method: Method | None, targets: Targets, layout: Layout) -> 
     layout.check(targets)
     if not layout.placements:
         raise HostError("The layout has a place for none of the objects, so there are no weights to optimise.")
-    cross_attention_sites(model.model.diffusion_model)
+    network_of(model.model)
     if method is None:
         method = SpaceTime()
     if not isinstance(method, SpaceTime):
@@ -185,18 +184,14 @@ class _Search(CopiesToItself):
         self.trial = SpaceTime(self.method.settings)
         self.mixer = OutputMixer(self.trial, self.targets, self.layout)
         self.calls.install(guider.model_options)
-        mixes = LayerMixes(
-            self.mixer,
-            Rows(guider, self.targets, self.calls),
-            self.local,
-            guider.model_patcher.model.diffusion_model,
-            learning=True,
-        )
-        mixes.install(guider.model_options)
-        _install_kernel(guider.model_options)
+        network = network_of(guider.model_patcher.model)
+        mixes = network.mixes(self.mixer, Rows(guider, self.targets, self.calls), self.local, learning=True)
         try:
+            mixes.install(guider.model_options)
+            _install_kernel(guider.model_options)
             return executor(*args, **kwargs)
         finally:
+            mixes.remove()
             self._guider = None
 
     def sample(

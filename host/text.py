@@ -2,21 +2,22 @@
 self-attention.
 """
 
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 
 import node_helpers
 import torch
-from comfy.clip_model import CLIPAttention
 
 from ..core import prompt as prompts
-from ..core.maps.probabilities import probabilities
 from ..core.prompt.targets import Targets
-from ..core.prompt.tokens import build_targets
+from ..core.prompt.tokens import Reading, build_targets
+from .encoders.between import between_content, lent
+from .encoders.columns import Axis, token_axis
+from .encoders.encoder import Encoder, encoders_of
+from .encoders.listening import Heard, listening
+from .encoders.words import Words, pieces_of, word_ids
 from .errors import HostError
 from .networks.rows import KEY
-from .networks.unet import split_heads
 
 
 def encode_with_targets(clip, text: str, words: str = "") -> tuple[list, Targets]:
@@ -33,95 +34,46 @@ def encode_with_targets(clip, text: str, words: str = "") -> tuple[list, Targets
     parsed = prompts.parse_weights(text)
     scene = prompts.find_words(parsed.text, words) if words.strip() else prompts.extract(parsed)
     tokens = clip.tokenize(text, return_word_ids=True)
-    # The CLIP tokenizers of one model (SDXL has two) split alike and differ in padding only.
-    name = "l" if "l" in tokens else next(iter(tokens))
-    tokenizer = _clip_tokenizer(clip, name)
-    targets = build_targets(text, scene, _pieces(tokenizer, tokens[name]))
-    with _self_attention(clip) as layers:
+    encoders = encoders_of(clip, tokens)
+    with listening(encoders) as heard:
         conditioning = clip.encode_from_tokens_scheduled(clip.tokenize(text))
-    pads_with_end = tokenizer.pad_token == tokenizer.end_token
+    axis = token_axis(clip, encoders, tokens, conditioning, heard)
+    own = Words(clip)
+    readings = [read(own, encoder, tokens[encoder.key], text, axis) for encoder in axis.used(encoders)]
+    targets = build_targets(text, scene, readings, axis.stretches)
+    attention = between_content(targets, axis, heard)
+    if attention is None and targets.content:
+        attention = _borrowed(own, encoders, heard, tokens, parsed, readings[0])
     targets = replace(
         targets,
-        text_attention=_between_content(layers, targets),
-        pads_with_end=pads_with_end,
+        text_attention=attention,
+        pads_with_end=all(encoder.pads_with_end for encoder in axis.first_readers(encoders)),
         encode=partial(_encode, clip),
     )
     return node_helpers.conditioning_set_values(conditioning, {KEY: targets.handle}), targets
 
 
+def read(own: Words, encoder: Encoder, chunks: list, text: str, axis: Axis | None = None) -> Reading:
+    """The prompt's own tokens among an encoder's `chunks`; without an axis in the order of the tokens."""
+    places = own.places(encoder, chunks, text)
+    columns = range(len(places)) if axis is None else [axis.columns[encoder.key].get(place) for place in places]
+    return Reading(pieces_of(encoder, chunks, places), word_ids(chunks, places), columns, own.knows_weights(encoder))
+
+
+def _borrowed(
+    own: Words, encoders: list[Encoder], heard: dict[str, Heard], tokens: dict, prompt: prompts.Prompt, reading: Reading
+) -> torch.Tensor | None:
+    """The attention between tokens that the network reads itself, from an encoder of the same prompt (Anima's Qwen)."""
+    lender = next((e for e in encoders if e.key in heard and heard[e.key].attention is not None), None)
+    if lender is None:
+        return None
+    chunks = tokens[lender.key]
+    rows = [index for _, index in own.places(lender, chunks, prompt.typed)]
+    attention = heard[lender.key].attention[0][rows][:, rows]
+    spans = (one.spans(prompt, prompt.text) for one in (read(own, lender, chunks, prompt.typed), reading))
+    return lent(attention, *spans)
+
+
 def _encode(clip, texts: list[str]) -> list[torch.Tensor]:
     """The encoder's output [1, tokens, C] of each text."""
     return [clip.encode_from_tokens_scheduled(clip.tokenize(text))[0][0].cpu() for text in texts]
-
-
-def _clip_tokenizer(clip, name: str):
-    tokenizer = getattr(clip.tokenizer, f"clip_{name}", None)
-    if tokenizer is None or not hasattr(tokenizer, "inv_vocab"):
-        raise HostError(
-            f"The connected text encoder ({type(clip.tokenizer).__name__}) is not a CLIP of the Stable Diffusion "
-            f"family, so its words cannot be located. "
-            "Connect the CLIP of a Stable Diffusion 1.x, 2.x or SDXL checkpoint."
-        )
-    return tokenizer
-
-
-def _pieces(tokenizer, chunks: list) -> list[list[tuple[str | None, float, int]]]:
-    """Chunks of (vocabulary piece, or None for an embedding's vector; weight; word id) from the host's (token, weight,
-    word id).
-    """
-    return [
-        [
-            (None if isinstance(token, torch.Tensor) else tokenizer.inv_vocab.get(token, ""), weight, word)
-            for token, weight, word in chunk
-        ]
-        for chunk in chunks
-    ]
-
-
-@contextmanager
-def _self_attention(clip):
-    """Collects, per text encoder, the head mean of every layer's attention [rows, tokens, tokens] while the host
-    encodes.
-
-    The encoder hands its attention function down to each layer as an argument; a hook on the layer puts a listener
-    around it. The hooks are taken off again whatever happens.
-    """
-    encoders: dict[str, list[torch.Tensor]] = {}
-    handles = []
-    for path, module in clip.cond_stage_model.named_modules():
-        if isinstance(module, CLIPAttention):
-            layers = encoders.setdefault(path.split(".")[0], [])
-            handles.append(module.register_forward_pre_hook(_listener(layers), with_kwargs=True))
-    try:
-        yield encoders
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _listener(layers: list[torch.Tensor]):
-    def listen(module, args, kwargs):
-        x, mask, attention = (*args, *(kwargs.get(name) for name in ("mask", "optimized_attention")[len(args) - 1 :]))
-
-        def heard(q, k, v, heads, mask=None, **rest):
-            layers.append(probabilities(split_heads(q, heads), split_heads(k, heads), mask=mask).mean(dim=1).cpu())
-            return attention(q, k, v, heads, mask, **rest)
-
-        return (x, mask, heard), {}
-
-    return listen
-
-
-def _between_content(encoders: dict[str, list[torch.Tensor]], targets: Targets) -> torch.Tensor | None:
-    """[content, content] float32: mean over encoders and layers, block-diagonal over the chunks, which are encoded
-    apart.
-
-    A weighted prompt is encoded with an empty one as an extra last row, which the chunks' own rows do not include.
-    """
-    means = [torch.stack(layers).mean(dim=0) for layers in encoders.values() if layers]
-    if not means or not targets.content:
-        return None
-    rows = torch.stack(means).mean(dim=0)[: targets.length // targets.chunk]
-    whole = torch.block_diag(*rows)
-    index = torch.tensor(targets.content)
-    return whole[index][:, index].contiguous()

@@ -3,7 +3,7 @@
 from comfy_api.latest import ComfyExtension, io
 
 from ..host.layout.files import register_folder
-from . import apply, combine, demo, layout, maps, methods, optimise, score, targets
+from . import apply, combine, demo, layout, maps, methods, optimise, score, seeds, targets
 
 NODES = [
     *targets.NODES,
@@ -15,6 +15,7 @@ NODES = [
     *combine.NODES,
     *score.NODES,
     *optimise.NODES,
+    *seeds.NODES,
 ]
 
 

@@ -20,7 +20,7 @@ class FidelityApply(io.ComfyNode):
             "Put it between the model (LoRAs included) and the sampler.",
             search_aliases=["prompt fidelity", "attend and excite", "t-sam", "missing object"],
             inputs=[
-                io.Model.Input("model", tooltip="A Stable Diffusion 1.x, 2.x or SDXL model."),
+                io.Model.Input("model", tooltip="A model that draws pictures from words; README lists the families."),
                 Method.Input("method", tooltip="From Select Method."),
                 Targets.Input(
                     "targets", tooltip="From the Extract Targets node whose conditioning goes to the sampler."
@@ -67,6 +67,15 @@ class FidelityApply(io.ComfyNode):
                     "keeping what they made (the picture stays the same to the bit), auto does so where memory is "
                     "short.",
                 ),
+                io.String.Input(
+                    "blocks",
+                    default="auto",
+                    optional=True,
+                    advanced=True,
+                    tooltip="Which of the network's blocks are looked at and edited. auto: those that carry the words' "
+                    "meaning in published studies of its family; all; or some by name and number, such as "
+                    "double 10-18, single 0-3.",
+                ),
             ],
             outputs=[
                 io.Model.Output(tooltip="Connect it to the sampler."),
@@ -90,6 +99,7 @@ class FidelityApply(io.ComfyNode):
         end_percent: float,
         layout=None,
         recompute: str = "auto",
+        blocks: str = "auto",
     ) -> io.NodeOutput:
         node = node_id_of(cls)
         patched, record = attach(
@@ -102,6 +112,7 @@ class FidelityApply(io.ComfyNode):
             node_id=node,
             layout=layout,
             recompute=recompute,
+            blocks=blocks,
         )
         said = "\n".join(record.warnings) or f"{record.method.title} is attached."
         return io.NodeOutput(patched, record, ui=with_text(said))

@@ -8,23 +8,23 @@ from comfy_api.latest import io
 
 from ..core.methods import METHODS
 from ..core.methods.auto import Auto
+from ..core.methods.base import OWN_PRESET
 from .types import CATEGORY, Method
 from .widgets import settings_from, widget
 
 CUSTOM = "custom"
-AUTO = "auto"
+AUTO = "auto"  # as a method
 
 
 def _option(name: str) -> io.DynamicCombo.Option:
     """A method's entry: its presets, and `custom`, which shows every setting."""
     method = METHODS[name]
     default = next(iter(method.PRESETS.values()))
-    presets = [io.DynamicCombo.Option(preset, []) for preset in method.PRESETS]
+    presets = [io.DynamicCombo.Option(preset, []) for preset in (OWN_PRESET, *method.PRESETS)]
     custom = io.DynamicCombo.Option(CUSTOM, [widget(field, getattr(default, field.name)) for field in fields(default)])
     tooltip = (
-        f"{method.title} (arXiv {method.paper}). A preset holds settings that belong together; custom shows "
-        f"them "
-        f"all, starting from {next(iter(method.PRESETS))}."
+        f"{method.title} (arXiv {method.paper}). A preset holds settings that belong together: auto takes the one that "
+        f"suits the model, custom shows them all, starting from {next(iter(method.PRESETS))}."
     )
     return io.DynamicCombo.Option(name, [io.DynamicCombo.Input("preset", options=[*presets, custom], tooltip=tooltip)])
 
@@ -41,10 +41,10 @@ class FidelitySelectMethod(io.ComfyNode):
             inputs=[
                 io.DynamicCombo.Input(
                     "method",
-                    options=[*(_option(name) for name in METHODS), io.DynamicCombo.Option(AUTO, [])],
-                    tooltip="; ".join(f"{name}: {METHODS[name].title}" for name in METHODS)
-                    + "; auto: chosen by what the prompt holds and the model allows, the report says which and why. "
-                    "The help page compares them.",
+                    options=[io.DynamicCombo.Option(AUTO, []), *(_option(name) for name in METHODS)],
+                    tooltip="auto: chosen by what the prompt holds and the model allows; the report says which. "
+                    + "; ".join(f"{name}: {METHODS[name].title}" for name in METHODS)
+                    + ". The help page compares them.",
                 ),
             ],
             outputs=[Method.Output("method", display_name="method", tooltip="The method with its settings.")],
@@ -57,6 +57,8 @@ class FidelitySelectMethod(io.ComfyNode):
         chosen = METHODS[method["method"]]
         values = method["preset"]
         preset = values["preset"]
+        if preset == OWN_PRESET:
+            return io.NodeOutput(chosen.waiting())
         settings = (
             settings_from(type(next(iter(chosen.PRESETS.values()))), values)
             if preset == CUSTOM

@@ -20,14 +20,16 @@ class FidelityExtractTargets(io.ComfyNode):
             search_aliases=["prompt objects", "token indices", "attend and excite words"],
             inputs=[
                 io.Clip.Input(
-                    "clip", tooltip="The text encoder of your checkpoint: Stable Diffusion 1.x, 2.x or SDXL."
+                    "clip",
+                    tooltip="The text encoder of your model: CLIP, T5 or a language model, whatever ComfyUI loads for "
+                    "it.",
                 ),
                 io.String.Input(
                     "text",
                     multiline=True,
                     dynamic_prompts=True,
                     tooltip="The positive prompt. Weights such as (cat:1.3), embeddings and long prompts work as "
-                    "usual.",
+                    "usual; language models (Flux.2, Qwen-Image, Z-Image) read brackets and numbers as text.",
                 ),
                 io.String.Input(
                     "words",

@@ -18,7 +18,7 @@ FLOORS = {
         ("drawing", "settings", "copies"), ("fonts",), ("errors", "keeping"),
     ],
     "host": [
-        ("layout",), ("optimise",), ("sampling",), ("text",), ("networks",), ("models", "scoring"),
+        ("layout",), ("optimise", "seeds"), ("sampling",), ("text",), ("networks", "encoders"), ("models", "scoring"),
         ("progress", "errors"),
     ],
 }  # fmt: skip

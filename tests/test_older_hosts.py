@@ -11,7 +11,19 @@ from prompt_fidelity.tools.hosts import HOSTS, host_version, pinned_host
 ROOT = Path(__file__).resolve().parent.parent
 # What leans on the host's internals: encoding, the gradient, other packs' patches, refusals, the nodes' schemas, CLIP,
 # and the sampling inside which weights are optimised.
-NAMES = ("text", "tokens_host", "gradient", "coordinates", "other_packs", "bad_input", "nodes", "scoring", "optimise")
+NAMES = (
+    "text",
+    "encoders",
+    "text_attention",
+    "tokens_host",
+    "gradient",
+    "coordinates",
+    "other_packs",
+    "bad_input",
+    "nodes",
+    "scoring",
+    "optimise",
+)
 FILES = [f"tests/host/test_{name}.py" for name in NAMES]
 
 OTHERS = [version for version in HOSTS if version != host_version(Path(os.environ["COMFYUI_PATH"]))]

@@ -17,6 +17,7 @@ from prompt_fidelity.core.methods import METHODS
 from prompt_fidelity.core.methods.base import OutputMix, ScoreEdit
 from prompt_fidelity.host.layout.early_attention import early_maps
 from prompt_fidelity.host.models.demo_model import demo_card, load_demo_model
+from prompt_fidelity.host.models.demo_scenes import load_demo_scenes, scenes_card
 from prompt_fidelity.host.sampling.install import attach
 from prompt_fidelity.host.text import encode_with_targets
 from torch import Tensor
@@ -44,13 +45,17 @@ class Artist:
 
     def __init__(self, model, clip, vae, sampling: dict) -> None:
         self.model, self.clip, self.vae, self.sampling = model, clip, vae, sampling
-        self._negative = encode_with_targets(clip, "")[0]
+        self.negative = encode_with_targets(clip, "")[0]
         # On a processor, the seconds of the processor's own work: others may be using the machine too.
-        self._clock = time.process_time if comfy.model_management.cpu_mode() else time.perf_counter
+        self.clock = time.process_time if comfy.model_management.cpu_mode() else time.perf_counter
 
     @classmethod
     def with_demo_model(cls) -> Artist:
         return cls(*load_demo_model(), dict(demo_card()["sampling"]))
+
+    @classmethod
+    def with_demo_scenes(cls) -> Artist:
+        return cls(*load_demo_scenes(), dict(scenes_card()["sampling"]))
 
     @classmethod
     def with_checkpoint(cls, path: Path, size: int, steps: int, cfg: float) -> Artist:
@@ -76,42 +81,46 @@ class Artist:
         return encode_with_targets(self.clip, prompt)
 
     def noise(self, seeds: list[int]) -> Tensor:
-        """The noise that KSampler draws for each of these seeds, [B, 4, h, w]."""
+        """The noise that KSampler draws for each of these seeds, [B, C, h, w]."""
         s = self.sampling
-        empty = torch.zeros(1, 4, s["height"] // 8, s["width"] // 8)
+        channels = self.model.get_model_object("latent_format").latent_channels
+        empty = torch.zeros(1, channels, s["height"] // 8, s["width"] // 8)
         return torch.cat([comfy.sample.prepare_noise(empty, seed) for seed in seeds])
 
     def plain(self, conditioning, seeds: list[int]) -> Drawn:
-        return self._draw(self.model, conditioning, seeds)
+        return self.drawn_by(self.model, conditioning, seeds)
 
     def observed(self, targets, conditioning, seeds: list[int]) -> tuple[Drawn, Tensor]:
         """Plain pictures, and their objects' mean maps [B, T, h, w]."""
         model, record = attach(self.model, METHODS["attend_and_excite"](), targets, strength=0.0)
-        return self._draw(model, conditioning, seeds), record.maps.shown(targets)[1]
+        return self.drawn_by(model, conditioning, seeds), record.maps.shown(targets)[1]
 
     def layout(self, method, targets, conditioning, seed: int) -> Layout | None:
-        """Where the model itself begins to draw each object from this seed; None for a method that works without
-        regions.
-        """
-        if not _in_regions(method):
+        """Where the model itself begins to draw each object from this seed; None for a method that takes no layout."""
+        if not method.takes_layout:
             return None
         width, height = self.sampling["width"], self.sampling["height"]
         maps = early_maps(self.model, conditioning, targets, width, height, AttentionSettings().steps, seed)
         return from_attention(maps, targets, width, height)
 
     def with_method(self, method, targets, conditioning, seeds: list[int]) -> Drawn:
-        if _in_regions(method) and len(seeds) > 1:  # every seed has a layout of its own
+        if method.takes_layout and len(seeds) > 1:  # every seed has a layout of its own
             return _together([self.with_method(method, targets, conditioning, [seed]) for seed in seeds])
-        began = self._clock()
+        began = self.clock()
         layout = self.layout(method, targets, conditioning, seeds[0])
-        spent = (self._clock() - began) / len(seeds)
+        spent = (self.clock() - began) / len(seeds)
         model, record = attach(self.model, method, targets, layout=layout)
-        drawn = self._draw(model, conditioning, seeds)
+        drawn = self.drawn_by(model, conditioning, seeds)
         return Drawn(drawn.pictures, spent + drawn.seconds, moves_of(record.steps), record.updates)
+
+    def in_layout(self, method, targets, conditioning, seeds: list[int], layout: Layout) -> tuple[Drawn, Tensor]:
+        """Pictures drawn with a method, all of them in the same layout, and their objects' mean maps [B, T, h, w]."""
+        model, record = attach(self.model, method, targets, layout=layout)
+        return self.drawn_by(model, conditioning, seeds), record.maps.shown(targets)[1]
 
     def with_placebo(self, method, moves: dict[float, Tensor], targets, conditioning, seeds: list[int]) -> Drawn:
         """The placebo of a method that has moved these seeds' latents by `moves`; see placebo.py."""
-        if _in_regions(method) and len(seeds) > 1:
+        if method.takes_layout and len(seeds) > 1:
             singly = [{sigma: moved[i : i + 1] for sigma, moved in moves.items()} for i in range(len(seeds))]
             return _together(
                 [self.with_placebo(method, m, targets, conditioning, [seed]) for m, seed in zip(singly, seeds)]
@@ -123,22 +132,19 @@ class Artist:
                 model, _ = attach(model, RandomEdit(part.method, seeds), targets, strength=part.weight)
             elif isinstance(part.method, OutputMix):
                 model, _ = attach(model, RandomMix(part.method, seeds), targets, strength=part.weight, layout=layout)
-        drawn = self._draw(model, conditioning, seeds)
+        drawn = self.drawn_by(model, conditioning, seeds)
         return Drawn(drawn.pictures, drawn.seconds, moves)
 
-    def _draw(self, model, conditioning, seeds: list[int]) -> Drawn:
-        s, noise = self.sampling, self.noise(seeds)
-        began = self._clock()
+    def drawn_by(self, model, conditioning, seeds: list[int], **other) -> Drawn:
+        """Pictures that a model draws, patched or not; `other` are changes to the sampling settings."""
+        s, noise = self.sampling | other, self.noise(seeds)
+        began = self.clock()
         latent = comfy.sample.sample(
-            model, noise, s["steps"], s["cfg"], s["sampler"], s["scheduler"], conditioning, self._negative,
+            model, noise, s["steps"], s["cfg"], s["sampler"], s["scheduler"], conditioning, self.negative,
             torch.zeros_like(noise), disable_pbar=True, seed=seeds[0],
         )  # fmt: skip
-        seconds = (self._clock() - began) / len(seeds)
+        seconds = (self.clock() - began) / len(seeds)
         return Drawn(self.vae.decode(latent).float().cpu().clamp(0, 1), seconds, {})
-
-
-def _in_regions(method) -> bool:
-    return any(isinstance(part.method, OutputMix) for part in method.parts)
 
 
 def _together(drawn: list[Drawn]) -> Drawn:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from tinyscenes import data as scenes
 from tinyshapes import data
 
 HALVES = ("dev", "test")
@@ -39,6 +40,38 @@ def shape_cases(half: str, objects: tuple[int, ...], count: int = PROMPTS) -> li
     both = list(found.values())
     # Pairs of neighbours have the same number of objects only if cut in the middle, so each half keeps the turn.
     return both[:count] if half == "dev" else both[count:]
+
+
+# Of two objects, as in the Attend-and-Excite prompts: animals without a colour, the others with one.
+_KINDS = (("animal", "animal"), ("animal", "object"), ("object", "object"))
+
+
+def scene_cases(half: str, objects: tuple[int, ...], count: int = PROMPTS) -> list[Case]:
+    """`count` different prompts of scenes of the half, numbers of objects and kinds in turn; no prompt is in both
+    halves.
+    """
+    rng = np.random.default_rng(2026)
+    found: dict[str, Case] = {}
+    turn = 0
+    while len(found) < 2 * count:
+        number = objects[turn % len(objects)]
+        kinds = _KINDS[turn // len(objects) % len(_KINDS)] if number == 2 else ("animal", "object", "object")[:number]
+        names = _scene_names(rng, kinds)
+        before = len(found)
+        found.setdefault(scenes.caption_of(names), Case(scenes.caption_of(names), tuple(names)))
+        turn += len(found) > before
+    both = list(found.values())
+    return both[:count] if half == "dev" else both[count:]
+
+
+def _scene_names(rng: np.random.Generator, kinds: tuple[str, ...]) -> list[tuple[str, str]]:
+    """A different (noun, colour) of each kind."""
+    colours = [str(colour) for colour in rng.permutation(list(scenes.COLOURS))]
+    nouns = {
+        kind: [str(noun) for noun in rng.permutation(of)]
+        for kind, of in (("animal", scenes.ANIMALS), ("object", scenes.OBJECTS))
+    }
+    return [(nouns[kind].pop(), scenes.OWN if kind == "animal" else colours.pop()) for kind in kinds]
 
 
 def relation_cases(half: str, count: int = PROMPTS) -> list[Case]:

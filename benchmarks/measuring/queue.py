@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from prompt_fidelity.core.methods import METHODS
-from prompt_fidelity.core.methods.base import DEMO_PRESET, OutputMix
+from prompt_fidelity.core.methods.base import DEMO_PRESET
 from prompt_fidelity.host.sampling.samplers import SAMPLERS
 
 NETWORKS = ("demo", "sd1", "sd2", "sdxl")
@@ -121,7 +121,7 @@ def _graph(
         "picture": node("VAEDecode", samples=["sampler", 0], vae=["model", 2]),
     }  # fmt: skip
     _choose_method(rng, graph, network, method)
-    if method in METHODS and issubclass(METHODS[method], OutputMix):
+    if method in METHODS and METHODS[method].takes_layout:
         _place(rng, graph, width, height)
     return graph
 

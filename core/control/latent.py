@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..maps.probabilities import wide
+from ..maps.view import View
 from ..methods.base import LATENT, Method
 from ..methods.losses import Losses
 from ..prompt.targets import Targets
@@ -18,12 +19,15 @@ from .parts import NO_MAP, RunningPart, RunningParts, StepLog, relative_size, sm
 log = logging.getLogger("prompt_fidelity")
 
 Evaluate = Callable[[Tensor], "Tensor | None"]
+# The part of the picture that the maps evaluated last show, None for all of it.
+Showing = Callable[[], "View | None"]
 
 
 class LatentOptimiser:
     """Applies one method to one sampling run: decides at which steps, makes the updates, keeps the log.
 
-    `strength` scales the step size; `start` and `end` narrow the method's own window. `on_progress(StepLog)` is called
+    `strength` scales the step size; `start` and `end` narrow the method's own window. `joint`: whether the maps are of
+    words and picture in one softmax. `on_progress(StepLog)` is called
     after every update, and may raise to interrupt. `log` receives one finished StepLog per step (the caller's list, or
     a new one); what it holds already is of the run that this one continues, whose refinements are done. `warnings`
     holds what the artist should know before the run. Raises MethodError if the targets lack what the method needs.
@@ -42,13 +46,14 @@ class LatentOptimiser:
         end: float = 1.0,
         on_progress: Callable[[StepLog], None] | None = None,
         log: list[StepLog] | None = None,
+        joint: bool = False,
     ) -> None:
         self.method = method
         self.targets = targets
         self.on_progress = on_progress
         self.log: list[StepLog] = [] if log is None else log
         self.warnings: list[str] = list(method.check(targets)) if strength > 0 else []
-        self._parts = RunningParts(method, targets, LATENT, strength, start, end)
+        self._parts = RunningParts(method, targets, LATENT, strength, start, end, joint)
         for part in self._parts.all:
             part.refined = self._done(part.place)
 
@@ -60,22 +65,32 @@ class LatentOptimiser:
         """Whether the step at `progress` gets an update; if not, no network call need be made for it."""
         return bool(self._parts.active(progress))
 
-    def step(self, x: Tensor, progress: float, factor: float, evaluate: Evaluate, sigma: float | None = None) -> Tensor:
+    def step(
+        self,
+        x: Tensor,
+        progress: float,
+        factor: float,
+        evaluate: Evaluate,
+        sigma: float | None = None,
+        showing: Showing = lambda: None,
+    ) -> Tensor:
         """The latent [B, ...] after this step's updates, detached, in its own dtype; `x` itself is not changed.
 
         `evaluate(x)` runs the network on a latent that requires gradients (float32, or float64 if `x` is) and returns
         its mean maps [B, h, w, tokens], or None if none arrived. `factor` turns a step of the papers' variance-
         preserving latent z into one of the model's x: 1 + σ² where x = z·√(1 + σ²), as then ∂L/∂z = √(1 + σ²)·∂L/∂x;
-        1 where the model samples in z itself.
+        1 where the model samples in z itself. `showing()` says which part of the picture the maps show.
 
         Whatever `evaluate` or `on_progress` raises passes through; the optimiser is then as it was before the call.
         """
         if not self.wants(progress):
             return x
         with torch.inference_mode(False), torch.enable_grad():
-            return self._step(x, progress, factor, evaluate, sigma)
+            return self._step(x, progress, factor, evaluate, sigma, showing)
 
-    def _step(self, x: Tensor, progress: float, factor: float, evaluate: Evaluate, sigma: float | None) -> Tensor:
+    def _step(
+        self, x: Tensor, progress: float, factor: float, evaluate: Evaluate, sigma: float | None, showing: Showing
+    ) -> Tensor:
         turns = [_Turn(part, progress, x) for part in self._parts.active(progress)]
         point = next((turn.point for turn in turns if turn.point is not None), None)
         size = sum(turn.size for turn in turns)
@@ -89,7 +104,7 @@ class LatentOptimiser:
             if maps is None:
                 entry.skip(NO_MAP)
                 break
-            self._judge(maps, turns, iteration, entry)
+            self._judge(maps, showing(), turns, iteration, entry)
             closing = not any(bool(turn.refining.any()) for turn in turns)
             # While some images are refined, those that are done wait for the step's closing update, common to all.
             moving, update = _update(turns, closing, leaf, entry)
@@ -111,12 +126,12 @@ class LatentOptimiser:
             raise RuntimeError("the attention maps are detached from the latent: the network ran without gradients")
         return wide(maps)
 
-    def _judge(self, maps: Tensor, turns: list[_Turn], iteration: int, entry: StepLog) -> None:
+    def _judge(self, maps: Tensor, view: View | None, turns: list[_Turn], iteration: int, entry: StepLog) -> None:
         """Compute every part's loss of these maps, those of the parts at rest for the log alone."""
         at_work = {turn.part: turn for turn in turns}
         seen = []
         for part in self._parts.all:
-            losses = part.method.loss(maps if part in at_work else maps.detach(), self.targets)
+            losses = part.loss(maps if part in at_work else maps.detach(), self.targets, view)
             if part in at_work:
                 at_work[part].judge(losses, iteration, self.targets, entry)
             seen.append(losses)
@@ -131,12 +146,12 @@ class LatentOptimiser:
             log.warning("%s at %.0f %% of the run: %s", self.method.title, entry.progress * 100, reason)
         self.log.append(entry)
 
-    def observe_after(self, maps: Tensor) -> None:
+    def observe_after(self, maps: Tensor, view: View | None = None) -> None:
         """Note the loss that the last step ended at, from maps [B, h, w, tokens] of the network call after it."""
         if self.log and self.log[-1].totals:
             with torch.no_grad():
                 maps = wide(maps.detach())
-                losses = self._parts.together([part.method.loss(maps, self.targets) for part in self._parts.all])
+                losses = self._parts.together([part.loss(maps, self.targets, view) for part in self._parts.all])
             self.log[-1].after, self.log[-1].total_after = small(losses.per_target), small(losses.per_image)
 
 

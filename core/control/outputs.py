@@ -64,8 +64,13 @@ class OutputMixer(InsideStep[MixLog]):
     def _complete(self, entry: MixLog) -> None:
         entry.layers = len(self._seen)
         self._seen = set()
-        if not entry.layers:
+        if not entry.layers and any(entry.weights):
             entry.skipped = (NO_LAYER,)
+
+    @property
+    def weighs(self) -> bool:
+        """Whether any object has a weight in the network calls that are made now."""
+        return self.active and bool((self._weights != 0).any())
 
     def covered(self, h: int, w: int, device: torch.device, view: View | None = None) -> Tensor:
         """Indices of the pixels of a map of h × w that belong to any object; all others stay as they are.

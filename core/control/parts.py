@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ..maps.joint import over_the_text
+from ..maps.view import View
 from ..methods.base import LatentLoss, Method
 from ..methods.losses import Losses, weighted
 from ..methods.schedule import Schedule
@@ -26,20 +28,36 @@ class RunningPart:
     schedule: Schedule
     place: int  # among the method's parts
     refined: int | None = None
+    joint: bool = False
+
+    def loss(self, maps: Tensor, targets: Targets, view: View | None = None) -> Losses:
+        """The method's loss of the network's maps [B, h, w, tokens] of `view` of the picture, None for all of it."""
+        divided = self.joint and not self.method.of_the_whole
+        return self.method.loss_at(over_the_text(maps) if divided else maps, targets, view)
 
 
 class RunningParts:
     """The parts of `method` that act on `acts_on` ("latent" or "prediction") in this run, and what they have in common.
 
-    `strength` scales the step size; `start` and `end` narrow the method's own window.
+    `strength` scales the step size; `start` and `end` narrow the method's own window. `joint`: whether the maps are of
+    words and picture in one softmax (core.maps.joint).
     """
 
     def __init__(
-        self, method: Method, targets: Targets, acts_on: str, strength: float, start: float, end: float
+        self,
+        method: Method,
+        targets: Targets,
+        acts_on: str,
+        strength: float,
+        start: float,
+        end: float,
+        joint: bool = False,
     ) -> None:
         self.targets = targets
         self.all = [
-            RunningPart(part.method, part.weight * strength, part.method.schedule.narrowed(start, end), place)
+            RunningPart(
+                part.method, part.weight * strength, part.method.schedule.narrowed(start, end), place, joint=joint
+            )
             for place, part in enumerate(method.parts)
             if isinstance(part.method, LatentLoss)
             and part.method.settings.acts_on == acts_on

@@ -12,6 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..maps.view import View
 from ..methods.base import PREDICTION, Method
 from ..prompt.targets import Targets
 from .inside import InsideStep
@@ -21,8 +22,8 @@ from .parts import NO_MAP, RunningParts, StepLog, relative_size
 class PredictionGuide(InsideStep[StepLog]):
     """Corrects the predictions of one sampling run: at which steps, which loss to descend on, and the log.
 
-    `strength` scales the step size; `start`, `end` and `log` as in InsideStep. Solvers that
-    call the network several times a step get a correction each time.
+    `strength` scales the step size; `start`, `end` and `log` as in InsideStep; `joint`: whether the maps are of words
+    and picture in one softmax. Solvers that call the network several times a step get a correction each time.
     """
 
     def __init__(
@@ -33,8 +34,9 @@ class PredictionGuide(InsideStep[StepLog]):
         start: float = 0.0,
         end: float = 1.0,
         log: list[StepLog] | None = None,
+        joint: bool = False,
     ) -> None:
-        self._parts = RunningParts(method, targets, PREDICTION, strength, start, end)
+        self._parts = RunningParts(method, targets, PREDICTION, strength, start, end, joint)
         super().__init__(method, bool(self._parts.all), start, end, log)
         self.targets = targets
         self._progress = 0.0
@@ -55,17 +57,17 @@ class PredictionGuide(InsideStep[StepLog]):
             if not entry.skipped:
                 entry.skip(NO_MAP)
 
-    def pull(self, maps: Tensor) -> Tensor:
+    def pull(self, maps: Tensor, view: View | None = None) -> Tensor:
         """What one call's correction descends on: Σ step size · loss over parts and images.
 
-        `maps` are the call's, [B, h, w, tokens].
+        `maps` are the call's, [B, h, w, tokens], of the part `view` of the picture, None for all of it.
 
         Raises RuntimeError if the maps carry no gradient.
         """
         if not maps.requires_grad:
             raise RuntimeError("the attention maps are detached from the latent: the network ran without gradients")
         active = self._parts.active(self._progress)
-        seen = [part.method.loss(maps if part in active else maps.detach(), self.targets) for part in self._parts.all]
+        seen = [part.loss(maps if part in active else maps.detach(), self.targets, view) for part in self._parts.all]
         together = self._parts.together(seen)
         self._usable = together.per_image.detach().isfinite()
         self._entry.observe(together)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 
 from torch import Tensor
 
+from ..layout.boxes import Layout
 from ..maps.recorder import TargetMaps
 from ..methods.base import Method
 from ..prompt.targets import Targets
@@ -16,8 +17,6 @@ from .outputs import MixLog
 from .parts import StepLog
 from .scores import EditLog
 
-# Pixels of the picture per latent pixel, in all models that can be patched.
-_PIXELS = 8
 # A sampler that tiles a picture makes a run of every tile; of so many the maps are kept.
 _MOST_RUNS = 64
 # Noise levels of two pieces of one run, which two schedules may have computed.
@@ -29,9 +28,10 @@ class RunLog:
     """What one run did: the drawing of a picture from its first noise level to its last, in one piece or in several.
 
     It holds small CPU tensors only. `steps` is the list that the run's LatentOptimiser logs to, `edits` that of its
-    ScoreEditor, `mixes` that of its OutputMixer. `seconds` is the time spent on the updates, `run_seconds` that of the
-    whole sampling, if known. `reason` is why `auto` chose the method. `recognised` counts the steps whose beginning was
-    seen, of `total_steps`. `size` is the latent's (batch, height, width), `level` the noise level that it ends at and
+    ScoreEditor, `mixes` that of its OutputMixer. `layout` is where the objects were to go, if that was said. `seconds`
+    is the time spent on the updates, `run_seconds` that of the whole sampling, if known. `reason` is why `auto` chose
+    the method. `recognised` counts the steps whose beginning was seen, of `total_steps`. `size` is the latent's (batch,
+    height, width), of which a cell is `pixels` of the picture wide, `level` the noise level that it ends at and
     `ends_like` some values of the latent there. `carried` is what one piece leaves to the next, until the picture is
     drawn.
     """
@@ -49,6 +49,7 @@ class RunLog:
     edits: list[EditLog] = field(default_factory=list)
     mixes: list[MixLog] = field(default_factory=list)
     maps: TargetMaps = field(default_factory=TargetMaps)
+    layout: Layout | None = None
     seconds: float = 0.0
     run_seconds: float | None = None
     finished: bool = False
@@ -56,6 +57,7 @@ class RunLog:
     recognised: int | None = None
     pieces: int = 1
     size: tuple[int, ...] = ()
+    pixels: int = 8
     level: float = 0.0
     ends_like: tuple[float, ...] = ()
     carried: dict = field(default_factory=dict)
@@ -206,7 +208,7 @@ class Record:
             return known, True
         batch, h, w = picture.shape[:3]
         runs = self.runs[::-1]
-        fitting = [run for run in runs if run.size == (batch, h // _PIXELS, w // _PIXELS)]
+        fitting = [run for run in runs if run.size == (batch, h // run.pixels, w // run.pixels)]
         as_many = [run for run in runs if run.size[:1] == (batch,)]
         run = next(iter([*fitting, *as_many]), self.latest)
         older = execution is not None and execution != self.execution and self.executions > 1

@@ -31,8 +31,7 @@ def competing_columns(targets: Targets, competing: str = "auto") -> list[int]:
     """
     if competing == "words" or (competing == "auto" and not targets.pads_with_end):
         return list(targets.content)
-    chunk = targets.chunk or targets.length
-    return [p for p in range(targets.length) if p % chunk not in (0, chunk - 1)]
+    return [p for stretch in targets.stretches for p in stretch.columns[1:-1]]
 
 
 def token_shares(maps: Tensor, columns: list[int], sharpness: float = SHARPNESS) -> Tensor:

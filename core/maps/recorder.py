@@ -10,7 +10,7 @@ from ..prompt.naming import told_apart
 from ..prompt.targets import Targets
 from .sizes import resized, small_enough
 from .transforms import plain
-from .words import WordMaps, spelled_words
+from .words import WordMaps, spelled_words, word_map
 
 # So many steps keep maps of their own.
 _MOST_FRAMES = 12
@@ -46,12 +46,12 @@ class TargetMaps:
         self._apart = 1  # steps from one frame to the next
 
     def add(self, maps: Tensor, targets: Targets) -> None:
-        """Take in one step's mean maps [B, h, w, tokens]; a word of several pieces has the mean of their maps."""
+        """Take in one step's mean maps [B, h, w, tokens]; a word's map is that of `word_map`."""
         words = shown_words(targets)
         if not words:
             return
         maps = plain(maps.detach())
-        stack = torch.stack([maps[..., list(positions)].mean(dim=-1) for _, positions in words], dim=1)  # [B, T, h, w]
+        stack = torch.stack([word_map(maps, targets, positions) for _, positions in words], dim=1)  # [B, T, h, w]
         stack = stack.to("cpu", torch.float32)
         if self._mean is None:
             self.names = tuple(name for name, _ in words)
@@ -63,7 +63,7 @@ class TargetMaps:
         self._mean += (stack - self._mean) / self.steps
         self._keep(stack)
         self.words = self.words or WordMaps(spelled_words(targets))
-        self.words.add(maps)
+        self.words.add(maps, targets)
 
     def _keep(self, stack: Tensor) -> None:
         """Note a step's own maps; where there are too many, every other one goes."""

@@ -14,8 +14,8 @@ RESOLUTIONS = ("auto", "1/1", "1/2", "1/4", "1/8")
 # Which of the layers of one transformer block an edit takes.
 LAYERS = ("first", "middle", "last", "all")
 
-# The papers' 16×16 of Stable Diffusion 1.5.
-_PUBLISHED_LEVEL = 4
+# The papers' 16×16 of Stable Diffusion 1.5's pictures of 512×512.
+_PUBLISHED_PIXELS = 32
 # Below this, two objects share too few pixels to be told apart.
 _SMALLEST_SIDE = 12
 
@@ -25,17 +25,18 @@ def map_size(height: int, width: int, level: int) -> tuple[int, int]:
     return ceil(height / level), ceil(width / level)
 
 
-def choose_level(resolution: str, height: int, width: int, levels: Sequence[int]) -> int:
+def choose_level(resolution: str, height: int, width: int, levels: Sequence[int], pixels: int = 8) -> int:
     """The level that `resolution` (one of RESOLUTIONS) means for a latent of height × width.
 
-    `levels` are those at which the model has cross-attention. "auto" is 1/4 of the latent (or the next finer one that
-    the model has), refined while the map's shorter side is under 12 pixels. Raises MethodError for a level that the
-    model lacks, or a model with none.
+    `levels` are those at which the model has maps to the words, `pixels` those of the picture to a cell of the latent.
+    "auto" is 32 × 32 of these to a pixel of the map, 1/4 of most latents (or the next finer level that the model has),
+    refined while the map's shorter side is under 12 pixels. Raises MethodError for a level that the model lacks, or a
+    model with none.
     """
     if not levels:
         raise MethodError(
-            "This model has no cross-attention to the prompt, so there is nothing to control. "
-            "Use a model such as SD1.5, SD2 or SDXL."
+            "This model has no attention to the prompt, so there is nothing to control. "
+            "Use a model such as SD1.5, SDXL or Flux."
         )
     available = sorted(set(levels))  # fine to coarse
     if resolution != "auto":
@@ -43,11 +44,11 @@ def choose_level(resolution: str, height: int, width: int, levels: Sequence[int]
         if level not in available:
             have = ", ".join(f"1/{n}" for n in available)
             raise MethodError(
-                f"This model has no cross-attention at {resolution} of the latent's size, only at {have}. "
+                f"This model has no attention to the prompt at {resolution} of the latent's size, only at {have}. "
                 "Set the method's resolution to one of these, or to auto."
             )
         return level
-    fine_enough = [n for n in available if n <= _PUBLISHED_LEVEL] or available[:1]
+    fine_enough = [n for n in available if n * pixels <= _PUBLISHED_PIXELS] or available[:1]
     position = len(fine_enough) - 1
     while position > 0 and min(map_size(height, width, fine_enough[position])) < _SMALLEST_SIDE:
         position -= 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import ceil
@@ -139,6 +139,33 @@ class Shown:
         new = not bool(self._shown[where].all())
         self._shown[where] = True
         return new
+
+    def view(self, h: int, w: int) -> View | None:
+        """The part of the pictures, in pixels of a map of h × w, that holds all that was shown of any of them; None for
+        all of it.
+        """
+        if self._shown is None:
+            return None
+        shown = self._shown.any(dim=0)
+        down, across = (_stretch(shown.any(dim=dim), cells) for dim, cells in ((1, h), (0, w)))
+        view = View(down, across)
+        return None if view.is_whole else view
+
+
+def view_of(shown: Mapping[object, Shown], size: tuple[int, int] | None) -> View | None:
+    """What the layers of a pass have shown of the pictures, in pixels of maps of `size`; None for all of it.
+
+    All of them are shown the same.
+    """
+    first = next(iter(shown.values()), None)
+    return None if first is None or size is None else first.view(*size)
+
+
+def _stretch(shown: Tensor, cells: int) -> Axis:
+    """The stretch of `cells` along the picture that holds all of its rows that are `shown` [rows]."""
+    rows = Axis(tuple(shown.nonzero().flatten().tolist()), len(shown))
+    touched = rows.spread(len(rows.shown), cells).sum(dim=1).nonzero().flatten().tolist()
+    return Axis(tuple(range(touched[0], touched[-1] + 1)), cells)
 
 
 def place_of(part: Tensor, pictures: Tensor) -> Place | None:

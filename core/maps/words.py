@@ -16,21 +16,43 @@ _EMPTY = 1e-6
 
 
 def spelled_words(targets: Targets) -> list[tuple[str, tuple[int, ...]]]:
-    """The prompt's words in order, with the tokens that spell each: pieces that follow each other without a gap."""
-    text, at = targets.prompt.lower(), 0
-    words: list[tuple[str, tuple[int, ...]]] = []
-    for position, piece in zip(targets.content, targets.pieces, strict=True):
+    """The prompt's words in order, with the tokens that spell each: pieces that follow each other without a gap.
+
+    Where several encoders read the prompt, a word has its tokens in each of them.
+    """
+    pieces = dict(zip(targets.content, targets.pieces, strict=True))
+    found: dict[int, tuple[str, tuple[int, ...]]] = {}  # by where the word begins in the prompt
+    for positions in targets.by_encoder(targets.content):
+        for start, (word, spelling) in _spelled(targets.prompt.lower(), [(p, pieces[p]) for p in positions]).items():
+            known = found.get(start, (word, ()))
+            found[start] = (known[0], (*known[1], *spelling))
+    return [found[start] for start in sorted(found)]
+
+
+def _spelled(text: str, tokens: Sequence[tuple[int, str]]) -> dict[int, tuple[str, tuple[int, ...]]]:
+    """One encoder's words by where they begin; a piece that is not in the text is one of its own, after the others."""
+    words: dict[int, tuple[str, tuple[int, ...]]] = {}
+    at, start, beyond = 0, 0, len(text)
+    for position, piece in tokens:
         if not any(character.isalnum() for character in piece):
             continue
-        found = text.find(piece.lower(), at)
-        goes_on = bool(words) and 0 < found == at and text[at - 1].isalnum() and piece[0].isalnum()
-        at = found + len(piece) if found >= 0 else at
-        if goes_on:
-            word, positions = words.pop()
-            words.append((word + piece, (*positions, position)))
-        else:
-            words.append((piece, (position,)))
+        place = text.find(piece.lower(), at)
+        if place < 0:
+            words[beyond] = (piece, (position,))
+            beyond += 1
+            continue
+        goes_on = start in words and 0 < place == at and text[at - 1].isalnum() and piece[0].isalnum()
+        start, at = (start if goes_on else place), place + len(piece)
+        word, spelling = words.get(start, ("", ()))
+        words[start] = (word + piece, (*spelling, position))
     return words
+
+
+def word_map(maps: Tensor, targets: Targets, positions: Sequence[int]) -> Tensor:
+    """[B, h, w, tokens] → [B, h, w]: the mean over a word's pieces, summed over the encoders that read the prompt, as
+    they share a pixel's attention among them.
+    """
+    return sum(maps[..., pieces].mean(dim=-1) for pieces in targets.by_encoder(positions))
 
 
 class WordMaps:
@@ -38,15 +60,15 @@ class WordMaps:
 
     def __init__(self, words: Sequence[tuple[str, tuple[int, ...]]]) -> None:
         self.names = tuple(name for name, _ in words)
-        self._positions = [list(positions) for _, positions in words]
+        self._words = words
         self.steps = 0
         self.mean: Tensor | None = None
 
-    def add(self, maps: Tensor) -> None:
+    def add(self, maps: Tensor, targets: Targets) -> None:
         """Take in one step's mean maps [B, h, w, tokens]."""
-        if not self._positions:
+        if not self._words:
             return
-        stack = torch.stack([maps[..., places].mean(dim=-1) for places in self._positions], dim=1)
+        stack = torch.stack([word_map(maps, targets, positions) for _, positions in self._words], dim=1)
         stack = small_enough(stack.float()).to("cpu")
         if self.mean is None:
             self.mean = torch.zeros_like(stack)

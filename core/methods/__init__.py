@@ -3,7 +3,9 @@
 from .attend_and_excite import AttendAndExcite
 from .attention_regulation import AttentionRegulation
 from .base import LatentLoss, LatentLossSettings, Method, MethodError, OutputMix, ScoreEdit
+from .box_diff import BoxDiff
 from .divide_and_bind import DivideAndBind
+from .layout_guidance import LayoutGuidance
 from .space_time import SpaceTime
 from .syngen import SynGen
 from .t_sam import TSAM
@@ -15,15 +17,19 @@ METHODS: dict[str, type[Method]] = {
     "syngen": SynGen,
     "divide_and_bind": DivideAndBind,
     "space_time": SpaceTime,
+    "layout_guidance": LayoutGuidance,
+    "box_diff": BoxDiff,
 }
 
 __all__ = [
     "METHODS",
     "AttendAndExcite",
     "AttentionRegulation",
+    "BoxDiff",
     "DivideAndBind",
     "LatentLoss",
     "LatentLossSettings",
+    "LayoutGuidance",
     "Method",
     "MethodError",
     "OutputMix",

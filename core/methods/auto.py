@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..errors import MethodError
 from ..prompt.targets import Targets
-from .base import DEMO_PRESET, Method, Part, Situation
+from .base import OWN_PRESET, Method, Part, Situation
 from .combined import CombinedMethods
 
 
@@ -76,7 +76,7 @@ class Auto(Method):
     kind = "auto"
     title = "Auto"
     paper = ""
-    preset = "auto"
+    preset = OWN_PRESET
     parts: tuple[Part, ...] = ()
     window = (0.0, 1.0)
     resolution = "auto"
@@ -110,11 +110,8 @@ class Auto(Method):
             for choice in rule.choices:
                 names = choice.split("+")
                 if all(name in self.methods for name in names):
-                    methods = [self._with_default_settings(name, situation) for name in names]
+                    chosen = [self.methods[name] for name in names]
+                    methods = [method(method.settings_for(situation.family)) for method in chosen]
                     method = methods[0] if len(methods) == 1 else CombinedMethods([(each, 1.0) for each in methods])
                     return method, f"{method.title}, because {rule.because}."
         raise MethodError("None of the pack's methods fits this prompt. Choose one in Select Method.")
-
-    def _with_default_settings(self, name: str, situation: Situation) -> Method:
-        chosen = self.methods[name]
-        return chosen(chosen.PRESETS.get(DEMO_PRESET) if situation.demo else None)

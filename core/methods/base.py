@@ -112,6 +112,7 @@ class ScoreEditSettings:
 
 
 DEMO_PRESET = "demo"  # settings for the pack's small demo model, whose maps are sharper than Stable Diffusion's
+OWN_PRESET = "auto"  # no preset yet: the model's own, once it is known
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ class Situation:
     """What a method that chooses for itself may go by, besides the prompt."""
 
     layout: bool = False  # whether the artist has said where the objects go
-    demo: bool = False  # whether the model is the pack's own small one, for which methods have a preset
+    family: str = ""  # the model's; a preset of that name was made for it
 
 
 @dataclass(frozen=True)
@@ -140,12 +141,28 @@ class Method(ABC):
     PRESETS: ClassVar[dict[str, Any]]
     takes_layout: bool = False  # whether it asks where in the picture the objects go
 
+    waits = False  # whether the settings are chosen when the model is known (`resolve`)
+
     def __init__(self, settings: Any = None) -> None:
-        self.settings = settings or next(iter(self.PRESETS.values()))
+        self.settings = settings or self.settings_for("")
+
+    @classmethod
+    def settings_for(cls, family: str) -> Any:
+        """Those of the preset that was made for models of `family`, or of the first where there is none."""
+        return cls.PRESETS.get(family) or next(iter(cls.PRESETS.values()))
+
+    @classmethod
+    def waiting(cls) -> Method:
+        """The method with the preset that suits the model, whichever it will be."""
+        method = cls()
+        method.waits = True
+        return method
 
     @property
     def preset(self) -> str:
-        """Name of the preset that the settings are, or "custom"."""
+        """Name of the preset that the settings are, or "custom"; "auto" for one that waits for the model."""
+        if self.waits:
+            return OWN_PRESET
         return next((name for name, preset in self.PRESETS.items() if preset == self.settings), "custom")
 
     @property
@@ -165,7 +182,13 @@ class Method(ABC):
 
     def resolve(self, targets: Targets, situation: Situation) -> tuple[Method, str]:
         """The method to run for this prompt and model, and why it was chosen ("" where the artist chose)."""
-        return self, ""
+        return (type(self)(self.settings_for(situation.family)) if self.waits else self), ""
+
+    def placed(self, layout: Layout) -> Method:
+        """The method for objects at these places: itself, where a layout means nothing to it or is given with each
+        call.
+        """
+        return self
 
     @abstractmethod
     def applies(self, targets: Targets) -> bool:
@@ -193,6 +216,8 @@ class LatentLoss(Method):
     """
 
     kind: ClassVar[str] = "latent_loss"
+    # Whether the maps of a joint attention are wanted as they are, not divided by the text's part (core.maps.joint).
+    of_the_whole: ClassVar[bool] = False
     PRESETS: ClassVar[dict[str, LatentLossSettings]]
 
     @property
@@ -205,6 +230,12 @@ class LatentLoss(Method):
     @abstractmethod
     def loss(self, maps: Tensor, targets: Targets) -> Losses:
         """The loss of mean maps [B, h, w, tokens], differentiable; every image's own, in the maps' dtype."""
+
+    def loss_at(self, maps: Tensor, targets: Targets, view: View | None) -> Losses:
+        """As `loss`, of maps that show `view` of the picture, None for all of it: where that is matters to losses that
+        take a layout.
+        """
+        return self.loss(maps, targets)
 
     @abstractmethod
     def satisfied(self, losses: Losses, point_index: int, iteration: int, targets: Targets) -> Tensor:

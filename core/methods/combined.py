@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..errors import MethodError
+from ..layout.boxes import Layout
 from ..prompt.targets import Targets
 from .base import Method, OutputMix, Part, ScoreEdit, Situation
 
@@ -73,6 +74,13 @@ class CombinedMethods(Method):
     @property
     def resolution(self) -> str:
         return self._resolution
+
+    @property
+    def takes_layout(self) -> bool:
+        return any(method.takes_layout for method, _ in self.weighted)
+
+    def placed(self, layout: Layout) -> CombinedMethods:
+        return CombinedMethods([(method.placed(layout), weight) for method, weight in self.weighted])
 
     def applies(self, targets: Targets) -> bool:
         return any(method.applies(targets) for method, _ in self.weighted)

@@ -84,9 +84,9 @@ class DivideAndBind(LatentLoss):
         shares = smooth(shares) if self.settings.smoothing else shares
 
         def word(positions: tuple[int, ...]) -> Tensor | None:
-            """Mean map of a word's pieces [B, h, w]; None if none of them competes."""
-            pieces = [place[p] for p in positions if p in place]
-            return shares[:, pieces].mean(dim=1) if pieces else None
+            """Mean map of a word's pieces [B, h, w], summed over encoders; None if none of them competes."""
+            read = targets.by_encoder([p for p in positions if p in place])
+            return sum(shares[:, [place[p] for p in pieces]].mean(dim=1) for pieces in read) if read else None
 
         names, divided, bound = [], [], []
         for target in targets.objects:

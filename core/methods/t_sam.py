@@ -219,11 +219,8 @@ def difference_terms(text: Tensor, similarity: Tensor) -> Tensor:
 
 def _chunks(targets: Targets) -> list[list[int]]:
     """Indices into `targets.content`, one list per chunk of the encoder."""
-    size = targets.chunk or targets.length
-    blocks: dict[int, list[int]] = {}
-    for i, position in enumerate(targets.content):
-        blocks.setdefault(position // size, []).append(i)
-    return list(blocks.values())
+    index = {position: i for i, position in enumerate(targets.content)}
+    return [[index[p] for p in block] for block in targets.by_stretch(targets.content) if block]
 
 
 def _columns(targets: Targets) -> tuple[tuple[str, ...], Tensor]:

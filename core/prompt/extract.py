@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .languages import is_foreign
-from .limits import MOST_THINGS, MOST_WORDS
+from .limits import MOST_RELATIONS, MOST_THINGS, MOST_WORDS
 from .reader import Reader
 from .scene import Scene, SceneAttribute, SceneObject, SceneRelation
 from .split import split_words
@@ -15,6 +15,9 @@ from .word import Word
 _FOREIGN = "The prompt, or a part of it, is not in English: nothing was read from that. List its objects yourself."
 _LONG = f"The prompt is longer than {MOST_WORDS} words and marks: only the first {MOST_WORDS} were read for objects."
 _FULL = f"The prompt names more than {MOST_THINGS} objects: only the first {MOST_THINGS} are used."
+_TANGLED = (
+    f"The prompt says more than {MOST_RELATIONS} times where things stand: only the first {MOST_RELATIONS} count."
+)
 
 
 def extract(prompt: str | Prompt) -> Scene:
@@ -37,6 +40,8 @@ def extract(prompt: str | Prompt) -> Scene:
     found = reader.finish()
     if found.is_full:
         notes.append(_FULL)
+    if found.relates_too_much:
+        notes.append(_TANGLED)
     return _scene(text, found, notes)
 
 

@@ -26,17 +26,29 @@ class Prompt:
 
     `typed` is the prompt as the artist wrote it, `text` the clean text. `weights` are (character span in the clean
     text, weight) for each run of equal emphasis, in order and together covering the text. `embeddings` are the spans
-    of the `embedding:name` words.
+    of the `embedding:name` words. `literal` is the prompt as a tokenizer reads it that knows no weights, brackets and
+    numbers included, and `runs` say where in it each of the `weights` begins.
     """
 
     typed: str
     text: str
     weights: tuple[tuple[Span, float], ...]
     embeddings: tuple[Span, ...]
+    literal: str = ""
+    runs: tuple[int, ...] = ()
 
     def weight_at(self, position: int) -> float:
         """The weight of the character at `position` of the clean text."""
         return next((weight for (start, end), weight in self.weights if start <= position < end), 1.0)
+
+    def from_literal(self, span: Span) -> Span | None:
+        """A stretch of the literal text on the clean text; None if it is all brackets and numbers."""
+        kept = []
+        for begin, ((start, end), _) in zip(self.runs, self.weights, strict=True):
+            first, last = max(span[0], begin), min(span[1], begin + end - start)
+            if first < last:
+                kept += [start + first - begin, start + last - begin]
+        return (kept[0], kept[-1]) if kept else None
 
     @property
     def silent(self) -> list[Span]:
@@ -53,15 +65,17 @@ def parse_weights(typed: str) -> Prompt:
     clean: list[str] = []
     weights: list[tuple[Span, float]] = []
     embeddings: list[Span] = []
+    runs: list[int] = []
     offset = 0
     for start, end, weight in _weighted_runs(characters):
         text = characters.text[start:end]
         clean.append(text)
+        runs.append(start)
         weights.append(((offset, offset + len(text)), weight))
         # The host looks for embeddings within each weighted run by itself, so a bracket counts as a space.
         embeddings.extend((offset + a, offset + b) for a, b in find_embeddings(text))
         offset += len(text)
-    return Prompt(typed, "".join(clean), tuple(weights), tuple(embeddings))
+    return Prompt(typed, "".join(clean), tuple(weights), tuple(embeddings), characters.text, tuple(runs))
 
 
 def find_embeddings(text: str) -> list[Span]:

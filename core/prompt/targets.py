@@ -1,13 +1,13 @@
 """What a prompt asks for, located on the text encoder's token axis.
 
-Positions are absolute: `chunk_index * chunk + index_in_chunk`, so 0 is the start token of the first chunk and a
-CLIP prompt of two chunks has positions 0..153. They index the token axis of the conditioning and hence of every
-cross-attention map.
+Positions are absolute: columns of the encoded prompt as the network gets it, with the tensors that it appends to the
+main one (mT5 behind CLIP) counted on. So 0 is the start token of CLIP's first chunk, and a CLIP prompt of two chunks
+has positions 0..153. They index the token axis of every cross-attention map.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -19,6 +19,8 @@ _AXES = {"left of": ("x", -1), "right of": ("x", 1), "above": ("y", -1), "below"
 # Each of these says what the other says with subject and object changed round.
 _OPPOSITES = {"right of": "left of", "below": "above", "behind": "in front of"}
 _SYMMETRIC = frozenset({"next to", "opposite"})
+
+CROSS_ATTENTION = "cross_attn"  # the host's name for a conditioning's main tensor
 
 
 @dataclass(frozen=True)
@@ -75,11 +77,31 @@ class Relation:
 
 
 @dataclass(frozen=True)
+class Stretch:
+    """Tokens that were read together: `length` columns of the token axis from `start` on.
+
+    `tensor` is the entry of the conditioning that holds them: "cross_attn", or one that the network appends to it.
+    `encoder` is the host's name for who read them.
+    """
+
+    start: int
+    length: int
+    tensor: str = CROSS_ATTENTION
+    encoder: str = ""
+
+    @property
+    def columns(self) -> range:
+        return range(self.start, self.start + self.length)
+
+
+@dataclass(frozen=True)
 class Targets(CopiesToItself):
     """The objects and relations of a prompt, with the encoder's tokens they stand on.
 
-    `content` are the absolute positions of all tokens but start, end and padding, in order, and `pieces` their
-    readable text. `length` is the whole token axis (77 per chunk for CLIP), `chunk` the tokens of one chunk.
+    `content` are the absolute positions of the prompt's own tokens (no start, end, padding or template), in order, and
+    `pieces` their readable text. `length` is the whole token axis (77 per chunk for CLIP), `chunk` the tokens of one
+    chunk. `spans` are the stretches of the axis where they are not so alike: the prompt stands in each of them (Stable
+    Diffusion 3: 77 of CLIP, then those of T5), and a word's map is the sum of its maps there.
     `text_attention` [len(content), len(content)] float32 is the text encoder's self-attention between content
     tokens, mean over layers and heads; the host layer fills it in. `pads_with_end` says whether the encoder fills up
     short prompts with the end token (Stable Diffusion 1) or with another (Stable Diffusion 2). `notes` tell the artist
@@ -97,6 +119,28 @@ class Targets(CopiesToItself):
     pads_with_end: bool = True
     notes: tuple[str, ...] = field(default=(), compare=False)
     encode: Callable[[list[str]], list[torch.Tensor]] | None = field(default=None, compare=False, repr=False)
+    spans: tuple[Stretch, ...] = ()
+
+    @property
+    def stretches(self) -> tuple[Stretch, ...]:
+        """The token axis cut where one encoder, or one of its chunks, ends: between stretches tokens don't meet."""
+        size = self.chunk or self.length
+        return self.spans or tuple(Stretch(start, size) for start in range(0, self.length, size or 1))
+
+    def by_stretch(self, positions: Sequence[int]) -> list[list[int]]:
+        """Positions (or those of them that there are) in each of the `stretches`."""
+        return [[p for p in positions if p in stretch.columns] for stretch in self.stretches]
+
+    def by_encoder(self, positions: Sequence[int]) -> list[list[int]]:
+        """Positions in the tokens of each encoder that has some of them: a word's map is the sum of its maps there."""
+        found: dict[str, list[int]] = {}
+        for stretch, own in zip(self.stretches, self.by_stretch(positions), strict=True):
+            found.setdefault(stretch.encoder, []).extend(own)
+        return [own for own in found.values() if own]
+
+    def columns_of(self, tensor: str = CROSS_ATTENTION) -> int:
+        """How many columns of the token axis an entry of the conditioning holds."""
+        return sum(stretch.length for stretch in self.stretches if stretch.tensor == tensor)
 
     @property
     def handle(self) -> str:
@@ -127,10 +171,16 @@ class Targets(CopiesToItself):
             for r in self.relations:
                 lines.append(f"  {self.objects[r.subject].phrase} – {r.predicate} – {self.objects[r.object].phrase}")
         if positions:
-            chunks = self.length // self.chunk if self.chunk else 0
-            lines.append(f"{len(self.content)} tokens in {chunks} chunk{'s' if chunks != 1 else ''} of {self.chunk}.")
+            lines.append(f"{len(self.content)} tokens in {_chunks([s.length for s in self.stretches])}.")
         lines += self.notes
         return "\n".join(lines)
+
+
+def _chunks(lengths: list[int]) -> str:
+    """[77, 77] -> "2 chunks of 77"; [77, 256] -> "chunks of 77 and 256"."""
+    if len(set(lengths)) > 1:
+        return f"chunks of {' and '.join(map(str, lengths))}"
+    return f"{len(lengths)} chunk{'s' if len(lengths) != 1 else ''} of {lengths[0] if lengths else 0}"
 
 
 def _tokens(positions: tuple[int, ...]) -> str:

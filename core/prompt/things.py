@@ -72,6 +72,7 @@ class Things:
         self.salient: list[int] = []
         self.settings: list[Phrase] = []
         self.is_full = False
+        self.relates_too_much = False
 
     def __getitem__(self, index: int) -> Thing:
         return self.all[index]
@@ -110,10 +111,13 @@ class Things:
             subjects, predicate, objects = objects, "holding", subjects
         for subject in subjects:
             for other in objects:
+                relation = subject, predicate, other
+                if subject == other or relation in self.relations:
+                    continue
                 if len(self.relations) >= MOST_RELATIONS:
+                    self.relates_too_much = True
                     return
-                if subject != other:
-                    self.relations[subject, predicate, other] = None
+                self.relations[relation] = None
 
     def bring_up(self, found: list[int], rank: int) -> None:
         """Puts things at `rank` of the salient ones, unless they are there or higher already."""

@@ -10,14 +10,13 @@ import re
 import unicodedata
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 
-from . import Scene, parse_weights
+from . import Prompt, Scene, parse_weights
 from .scene import Span
 from .syntax import find_embeddings
-from .targets import Attribute, Relation, Target, Targets
-
-Token = tuple[str | None, float, int]  # vocabulary piece (None: an embedding's vector), weight, word id (0: no word)
+from .targets import Attribute, Relation, Stretch, Target, Targets
 
 _END_OF_WORD = "</w>"  # CLIP
 _START_OF_WORD = "▁"  # sentencepiece
@@ -42,7 +41,9 @@ def align(
     """
     embeddings = find_embeddings(clean_text) if embeddings is None else list(embeddings)
     embedding_starts = [start for start, _ in embeddings]
-    letters, places = _text_bytes(clean_text)
+    # sentencepiece's vocabularies are made from compatibility forms ("ﬁ" is "fi"), the others from composed letters
+    form = "NFKC" if _is_sentencepiece(pieces) else "NFC"
+    letters, places = _text_bytes(clean_text, form)
     spans: list[Span | None] = []
     at = 0  # next byte of the text
     previous: tuple[Span | None, int | None] = (None, None)
@@ -88,7 +89,7 @@ def _until_vector(spelled: Sequence[bytes | None]) -> bytes:
     return b"".join(spelled[: spelled.index(None)] if None in spelled else spelled)
 
 
-def _text_bytes(text: str) -> tuple[bytes, list[Span]]:
+def _text_bytes(text: str, form: str) -> tuple[bytes, list[Span]]:
     """The letters of the text as the tokenizers see them, without spaces, and the characters each byte comes from."""
     letters, places = bytearray(), []
     start = 0
@@ -97,25 +98,29 @@ def _text_bytes(text: str) -> tuple[bytes, list[Span]]:
         # A letter and its combining marks may be one character to the tokenizer (NFC).
         while end < len(text) and (unicodedata.combining(text[end]) or "\u1160" <= text[end] <= "\u11ff"):
             end += 1
-        encoded = _normal(text[start:end]).encode("utf-8", "replace")
+        encoded = _normal(text[start:end], form).encode("utf-8", "replace")
         letters += encoded
         places += [(start, end)] * len(encoded)
         start = end
     return bytes(letters), places
 
 
-def _normal(characters: str) -> str:
-    """Lower case, NFC, no spaces or control characters; one form of sigma (its lower case depends on its place)."""
-    characters = unicodedata.normalize("NFC", characters).lower().replace("ς", "σ")
+def _normal(characters: str, form: str = "NFC") -> str:
+    """Lower case, no spaces or control characters; one form of sigma (its lower case depends on its place)."""
+    characters = unicodedata.normalize(form, characters).lower().replace("ς", "σ")
     return "".join(
         c for c in characters if not c.isspace() and unicodedata.category(c) not in ("Cc", "Cf", "Cs") or c == "\u200d"
     )
 
 
+def _is_sentencepiece(pieces: Sequence[str | None]) -> bool:
+    return any(piece is not None and _START_OF_WORD in piece for piece in pieces)
+
+
 def _piece_bytes(pieces: Sequence[str | None]) -> list[bytes | None]:
     """The bytes that each piece stands for, normalised as the text is."""
     of_byte = _byte_of_character()
-    is_sentencepiece = any(piece is not None and _START_OF_WORD in piece for piece in pieces)
+    is_sentencepiece = _is_sentencepiece(pieces)
     result: list[bytes | None] = []
     for piece in pieces:
         if piece is None:
@@ -174,43 +179,76 @@ class _Places:
         return tuple(sorted(found))
 
 
-def build_targets(prompt_text: str, scene: Scene, tokens: Sequence[Sequence[Token]]) -> Targets:
+@dataclass(frozen=True)
+class Reading:
+    """The prompt's own tokens in one text encoder: no start, end or padding, nothing of a template.
+
+    `pieces` are vocabulary strings (None: an embedding's vector), `words` the host's word ids. `columns` are the
+    tokens' places on the token axis, None for those that don't reach the attention. `knows_weights` says whether
+    brackets and weights were taken out before; otherwise they are spelled by tokens like all the rest.
+    """
+
+    pieces: Sequence[str | None]
+    words: Sequence[int]
+    columns: Sequence[int | None]
+    knows_weights: bool = True
+
+    def spans(self, prompt: Prompt, text: str) -> list[Span | None]:
+        """The characters of `text` that each token spells: the clean text of `prompt`, unless that was changed."""
+        if text != prompt.text:
+            return align(text, self.pieces, self.words)
+        if self.knows_weights:
+            return align(text, self.pieces, self.words, prompt.embeddings)
+        spans = align(prompt.literal, self.pieces, self.words)
+        return [None if span is None else prompt.from_literal(span) for span in spans]
+
+
+def build_targets(
+    prompt_text: str, scene: Scene, readings: Sequence[Reading], stretches: Sequence[Stretch] = ()
+) -> Targets:
     """Puts a scene on the token axis.
 
-    `prompt_text` is the prompt as typed, `scene` what was found in its clean text, `tokens` the host's chunks with
-    vocabulary strings for ids: (piece or None, weight, word id), word id 0 for start, end and padding. An object whose
-    name has no token (cut off by the encoder) is left out, with its relations.
+    `prompt_text` is the prompt as typed, `scene` what was found in its clean text, `readings` its tokens in each
+    encoder that the network attends to, `stretches` the whole token axis. Where two encoders share a column (those of
+    SDXL), the first names its piece. An object whose name has no token (cut off by the encoder) is left out, with its
+    relations.
     """
-    flat = [token for chunk in tokens for token in chunk]
-    content = [i for i, (_, _, word) in enumerate(flat) if word != 0]
     prompt = parse_weights(prompt_text)
-    embeddings = prompt.embeddings if prompt.text == scene.text else None
-    spans = align(scene.text, [flat[i][0] for i in content], [flat[i][2] for i in content], embeddings)
-    places = _Places(content, spans)
-    pieces = [
-        readable(flat[i][0], scene.text[slice(*span)] if span else "") for i, span in zip(content, spans, strict=True)
-    ]
+    axes: list[_Places] = []
+    spelled: dict[int, str] = {}
+    for reading in readings:
+        placed = []
+        for piece, column, span in zip(reading.pieces, reading.columns, reading.spans(prompt, scene.text), strict=True):
+            if column is not None:
+                spelled.setdefault(column, readable(piece, scene.text[slice(*span)] if span else ""))
+                placed.append((column, span))
+        axes.append(_Places([column for column, _ in placed], [span for _, span in placed]))
+
+    def positions_of(spans: Sequence[Span]) -> tuple[int, ...]:
+        return tuple(sorted({position for places in axes for position in places.of(spans)}))
 
     objects: list[Target] = []
     index_of: dict[int, int] = {}
     for index, thing in enumerate(scene.objects):
-        positions = places.of(thing.spans)
+        positions = positions_of(thing.spans)
         if positions:
             index_of[index] = len(objects)
-            attributes = [Attribute(a.text, places.of(a.spans)) for a in thing.attributes]
+            attributes = [Attribute(a.text, positions_of(a.spans)) for a in thing.attributes]
             objects.append(Target(thing.name, thing.phrase, positions, tuple(a for a in attributes if a.positions)))
     relations = [
         Relation(index_of[r.subject], r.predicate, index_of[r.object])
         for r in scene.relations
         if r.subject in index_of and r.object in index_of
     ]
+    alike = len({(stretch.length, stretch.tensor, stretch.encoder) for stretch in stretches}) <= 1
     return Targets(
         prompt=prompt_text,
         objects=tuple(objects),
         relations=tuple(relations),
-        content=tuple(content),
-        pieces=tuple(pieces),
-        length=len(flat),
-        chunk=len(tokens[0]) if tokens else 0,
+        content=tuple(sorted(spelled)),
+        pieces=tuple(spelled[column] for column in sorted(spelled)),
+        length=sum(stretch.length for stretch in stretches),
+        chunk=stretches[0].length if stretches and alike else 0,
         notes=scene.notes,
+        spans=() if alike else tuple(stretches),
     )

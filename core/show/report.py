@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..control.record import Record, RunLog
+from ..layout.standing import standings
 
 # Below this relative change of the loss, the method may have been too weak. What it did to the picture is not known.
 _HARDLY = 0.03
@@ -24,7 +25,15 @@ def report(record: Record, run: RunLog | None = None, sure: bool = True) -> str:
     run = run or record.latest
     if run.method is None:
         return "Nothing has been recorded yet. Connect the MODEL of Apply Attention Control to a sampler and run it."
-    sections = [_heading(run), _runs(record, run), _activity(run), _losses(run), _shares(run), _notes(run, sure)]
+    sections = [
+        _heading(run),
+        _runs(record, run),
+        _activity(run),
+        _losses(run),
+        _shares(run),
+        _places(run),
+        _notes(run, sure),
+    ]
     return "\n\n".join("\n".join(lines) for lines in sections if lines)
 
 
@@ -162,6 +171,22 @@ def _shares(record: RunLog) -> list[str]:
     else:
         named = [f"Edited layers [{i}]: {', '.join(group)}." for i, group in enumerate(layers, start=1)]
     return [*named, f"Each target's share of the attention, before → after the edit{mean}:", *_table(rows)]
+
+
+def _places(record: RunLog) -> list[str]:
+    """Each placed object, and whether its attention peaks in its place."""
+    if record.layout is None or record.maps.mean is None:
+        return []
+    images = standings(record.maps.shown(record.targets)[1], record.targets, record.layout)
+    if not images or not images[0]:
+        return []
+    lines = ["Does each object stand in its place? (by where its attention peaks, and the share of it that lies there)"]
+    for objects in zip(*images, strict=True):
+        there = sum(one.inside for one in objects)
+        mean = sum(one.share for one in objects) / len(objects)
+        word = ("yes" if there else "no") if len(objects) == 1 else f"in {there} of {len(objects)} images"
+        lines.append(f"  {objects[0].name}: {word} ({mean:.0%})")
+    return lines
 
 
 def _notes(record: RunLog, sure: bool) -> list[str]:

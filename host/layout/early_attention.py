@@ -6,6 +6,7 @@ import torch
 from ...core.methods import METHODS
 from ...core.prompt.targets import Targets
 from ..errors import HostError
+from ..networks.families import network_of
 from ..sampling.install import attach
 
 _SAMPLER, _SCHEDULER, _OF_STEPS = "euler", "normal", 20
@@ -26,9 +27,7 @@ def early_maps(
     # Strength 0 records and changes nothing, whichever method it is.
     method = next(iter(METHODS.values()))()
     listening, record = attach(model, method, targets, strength=0.0)
-    latent = torch.zeros(
-        1, model.get_model_object("latent_format").latent_channels, max(height // 8, 1), max(width // 8, 1)
-    )
+    latent = network_of(model.model).empty_latent(height, width)
     noise = comfy.sample.prepare_noise(latent, seed)
     # Without guidance the negative prompt is not run, so any will do.
     comfy.sample.sample(

@@ -1,4 +1,4 @@
-"""Tiny networks with seeded random weights, one of each Stable Diffusion family, for tests and trials.
+"""Tiny networks with seeded random weights, one of each family, for tests and trials.
 
 The wiring is each family's own (blocks, attention levels, text encoders, prediction type, pooled conditioning); only
 the widths are small. They draw nothing, but everything that hooks into a model can be tried on them in a second.
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from .assemble import assemble_clip, assemble_model
 from .mean_vae import block_mean_vae
+from .random_transformers import TRANSFORMERS, config_class
 from .threads import on_one_thread, small
 
 TEXT = {"num_hidden_layers": 3, "num_attention_heads": 4}
@@ -63,6 +64,10 @@ class TinySDXL(comfy.supported_models.SDXL):
     unet_extra_config = {"num_heads": -1, "num_head_channels": 16}
 
 
+# Where these are larger, attention prefers some tokens to others.
+_QUERIES_AND_KEYS = tuple(
+    f"{name}.weight" for name in ("to_q", "to_k", "qkv", "q_proj", "k_proj", "to_query", "to_key")
+)
 SMALL = {**TEXT, "hidden_size": 48, "intermediate_size": 96}
 LARGE = {**TEXT, "hidden_size": 64, "intermediate_size": 128}
 FAMILIES = {
@@ -83,12 +88,13 @@ FAMILIES = {
 
 
 def random_weights(module: torch.nn.Module, seed: int, device: str = "cpu") -> dict[str, Tensor]:
-    """Weights for every parameter of `module` that keep activations near unit size, on the CPU, the same for the same
-    seed; `device` draws them, and another kind of device draws others.
+    """Weights for every parameter of `module`, and for its tables of positions, that keep activations near unit size,
+    on the CPU, the same for the same seed; `device` draws them, and another kind of device draws others.
     """
     generator = torch.Generator(device).manual_seed(seed)
     weights = {}
-    for name, parameter in sorted(module.named_parameters()):
+    tables = [(name, table) for name, table in module.named_buffers() if name in module.state_dict()]
+    for name, parameter in sorted([*module.named_parameters(), *tables]):
         if parameter.ndim == 0:  # a logit scale, which nothing here reads
             continue
         values = torch.randn(parameter.shape, generator=generator, device=device).cpu()
@@ -96,8 +102,8 @@ def random_weights(module: torch.nn.Module, seed: int, device: str = "cpu") -> d
             values *= parameter[0].numel() ** -0.5
         elif parameter.ndim == 1:
             values = 0.05 * values + (0.0 if name.endswith("bias") else 1.0)
-        if name.endswith(("to_q.weight", "to_k.weight")):
-            values *= 1.5  # so that attention prefers some tokens to others
+        if name.endswith(_QUERIES_AND_KEYS):
+            values *= 1.5
         weights[name] = values
     return weights
 
@@ -106,18 +112,23 @@ def random_weights(module: torch.nn.Module, seed: int, device: str = "cpu") -> d
 def load_random_model(
     family: str, seed: int = 0, dtype: torch.dtype = torch.float32
 ) -> tuple[comfy.model_patcher.ModelPatcher, comfy.sd.CLIP, comfy.sd.VAE]:
-    """A tiny model of `family` ("sd1", "sd2" or "sdxl") with random weights: its patcher, text encoder(s) and VAE.
+    """A tiny model of `family` ("sd1", "sd2", "sdxl" or one of TRANSFORMERS) with random weights: its patcher, text
+    encoder(s) and VAE.
 
-    `dtype` is the UNet's; float64 serves for finite differences (of what happens inside it: its output leaves the host
-    in float32). Raises ValueError for another family.
+    `dtype` is the network's; float64 serves for finite differences (of what happens inside it: its output leaves the
+    host in float32). Raises ValueError for another family.
     """
-    if family not in FAMILIES:
-        raise ValueError(f"there is no random model of family {family!r}: choose one of {', '.join(FAMILIES)}")
-    config_class, tokenizer, encoder, settings = FAMILIES[family]
-    config = config_class(config_class.unet_config)
+    if family not in (*FAMILIES, *TRANSFORMERS):
+        known = ", ".join((*FAMILIES, *TRANSFORMERS))
+        raise ValueError(f"there is no random model of family {family!r}: choose one of {known}")
+    if family in TRANSFORMERS:
+        made, (_, tokenizer, encoder, settings) = config_class(family), FAMILIES["sd1"]
+    else:
+        made, tokenizer, encoder, settings = FAMILIES[family]
+    config = made(dict(made.unet_config))
     config.set_inference_dtype(torch.float32, None)
     shapes = config.get_model({}, "", device="meta").diffusion_model
-    patcher = assemble_model(config_class(config_class.unet_config), random_weights(shapes, seed), dtype)
+    patcher = assemble_model(made(dict(made.unet_config)), random_weights(shapes, seed), dtype)
     options = {f"{name}_model_config": {**changes, "max_position_embeddings": 77} for name, changes in settings.items()}
     text = random_weights(encoder(device="meta", dtype=torch.float32, model_options=options), seed + 1)
     return small(patcher, assemble_clip(tokenizer, encoder, settings, text), block_mean_vae())

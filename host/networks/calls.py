@@ -5,7 +5,8 @@ batch or the picture further, each in a way of its own. What is certain whoever 
 asked about, and the latent that the network gets. Where the one lies in the other is read off their numbers.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 
 import comfy.patcher_extension
@@ -14,6 +15,7 @@ import torch
 from ...core.copies import CopiesToItself
 from ...core.maps.transforms import plain
 from ...core.maps.view import Place, place_of
+from .rows_added import KEY as ADDED
 
 KEY = "prompt_fidelity_calls"
 NEGATIVE = 1  # the host's number of the negative prompt in `cond_or_uncond`
@@ -50,7 +52,7 @@ class Call:
 
     def rows_in_layer(self, count: int, options: dict) -> list[slice] | None:
         """The chunks' rows in a layer with `count` rows; None where another node has added some, not saying whose."""
-        if count == self.shape[0]:
+        if count in (self.shape[0], self.shape[0] + options.get(ADDED, 0)):  # rows of our own stand behind the others
             return [chunk.rows for chunk in self.chunks]
         couple = next((kinds for key, kinds in options.items() if str(key).endswith("cond_or_uncond_couple")), None)
         if not couple or self.groups != 1 or count != len(couple) * self.size:
@@ -82,7 +84,7 @@ class Calls(CopiesToItself):
 
     def begin(self, picture: torch.Tensor) -> None:
         """The solver is about to call its model with its latent [B, C, H, W]."""
-        self._picture, self._guided = plain(picture.detach()), None
+        self._picture, self._guided = _cells(picture), None
 
     def install(self, model_options: dict) -> None:
         """Into the run's own copy of the options."""
@@ -92,18 +94,32 @@ class Calls(CopiesToItself):
 
     def _predict_noise(self, executor, x, *args, **kwargs):
         """The host's PREDICT_NOISE wrapper: the latent that the conditionings are asked about, a mask mixed in."""
-        self._guided = plain(x.detach())
+        self._guided = _cells(x)
         return executor(x, *args, **kwargs)
 
     def _apply_model(self, executor, x, t, c_concat=None, c_crossattn=None, control=None, options=None, **more):
         """The host's APPLY_MODEL wrapper: the latent that the network gets. `options` are its transformer options."""
         options = more.pop("transformer_options", {}) if options is None else options
         before = self._current
-        self._current = self._seen(plain(x.detach()), options, c_crossattn)
+        self._current = self._seen(_cells(x), options, c_crossattn)
         try:
             return executor(x, t, c_concat, c_crossattn, control, options, **more)
         finally:
             self._current = before
+
+    def again(self) -> Callable[[], AbstractContextManager]:
+        """What makes the call at work now the one at work at another time: when a part of it is run again."""
+        call = self._current
+
+        @contextmanager
+        def as_it_was() -> Iterator[None]:
+            before, self._current = self._current, call
+            try:
+                yield
+            finally:
+                self._current = before
+
+        return as_it_was
 
     def of(self, options: dict) -> Call | None:
         """The call that a layer with the host's `options` is in; None if its rows are not as the host lays them out."""
@@ -166,6 +182,12 @@ class Calls(CopiesToItself):
         laid_out = {name: [options[name][prompt] for prompt in prompts] for name in ("uuids", "cond_or_uncond")}
         call.chunks = _chunks([batch] * len(prompts), laid_out, places)
         return call
+
+
+def _cells(latent: torch.Tensor) -> torch.Tensor:
+    """A latent's own values [B, C, H, W]; networks made for videos have a dimension for the one frame."""
+    values = plain(latent.detach())
+    return values[:, :, 0] if values.ndim == 5 else values
 
 
 def _chunks(sizes: Sequence[int], options: dict, places: Sequence[Place | None]) -> list[Chunk]:

@@ -12,9 +12,9 @@ import torch
 
 from ...core.control.scores import ScoreEditor
 from ...core.copies import CopiesToItself
-from ...core.maps.probabilities import scores
+from .attention import Attention
+from .base import Site
 from .rows import Part, Rows
-from .unet import Site, split_heads
 
 # An instance under this key of the run's transformer options: the host copies dicts and lists there, but not objects.
 KEY = "prompt_fidelity_edits"
@@ -49,48 +49,41 @@ class EditChain(CopiesToItself):
     def active(self) -> bool:
         return any(edit.editor.active for edit in self.edits)
 
-    def applied(
-        self, out: torch.Tensor, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int, options: dict
-    ) -> torch.Tensor:
-        """A layer's output [rows, pixels, heads * d], with the edits' effect on the controlled rows."""
+    def acts_at(self, site: Site) -> bool:
+        return any(edit.editor.active and site in edit.sites for edit in self.edits)
+
+    def applied(self, out: torch.Tensor, attention: Attention) -> torch.Tensor:
+        """A layer's output, with the edits' effect on the controlled rows."""
         self.final = {}
-        site = Site.of(options)
-        edits = [edit for edit in self.edits if edit.editor.active and site in edit.sites]
-        if not edits or not edits[0].rows.makes_map(options, q.shape[1]):
+        edits = [edit for edit in self.edits if edit.editor.active and attention.site in edit.sites]
+        if not edits or not edits[0].rows.makes_map(attention.size, attention.pixels):
             return out
         by_part: dict[int, tuple[Part, list[LayerEdit]]] = {}
         for edit in edits:
-            for part in edit.rows.parts(options, q.shape[0], k):
+            for part in edit.rows.parts(attention.options, attention.rows, attention.words):
                 by_part.setdefault(part.rows.start, (part, []))[1].append(edit)
         if not by_part:
             return out
-        size = tuple(options["activations_shape"][-2:])
         out = out.clone()
         for _, (part, mine) in sorted(by_part.items()):
-            rows = part.rows
-            out[rows] += self._change(q[rows], k[rows], v[rows], heads, mine, site, size, part).to(out.dtype)
+            out[part.rows] = self._changed(out, attention, mine, part)
         return out
 
-    def _change(
-        self, q, k, v, heads: int, edits: list[LayerEdit], site: Site, size: tuple[int, int], part: Part
-    ) -> torch.Tensor:
-        """What the edits add to the output of one part's rows, [B, pixels, heads * d] float32."""
-        # A conditioning that was batched with a longer one is repeated: its first copy alone gives the same attention.
-        tokens = part.tokens
-        plain_scores = scores(split_heads(q, heads), split_heads(k[:, :tokens], heads))
-        plain = plain_scores.softmax(dim=-1)
+    def _changed(self, out: torch.Tensor, attention: Attention, edits: list[LayerEdit], part: Part) -> torch.Tensor:
+        """One part's rows of the output with the edits."""
+        plain_scores = attention.scores(part.rows, part.tokens)
+        plain = attention.whole(plain_scores, part.rows, plain_scores)
         edited = plain_scores
         for edit in edits:
-            edited = _edited(edit, edited, site, size, part)
-        final = edited.softmax(dim=-1)
+            edited = _edited(edit, edited, attention.site, attention.size, part)
+        final = attention.whole(edited, part.rows, plain_scores)
         for edit in edits:
             final = edit.editor.settle(final, plain)
         images = None if part.place is None or part.place.has_all_images else part.place.images
         for edit in edits:
-            edit.editor.observe(plain, final, site, _key(part), images)
-        self.final[part.rows.start] = final
-        change = (final - plain) @ split_heads(v[:, :tokens], heads).to(final.dtype)  # [B, heads, pixels, d]
-        return change.transpose(1, 2).flatten(2)
+            edit.editor.observe(plain, final, attention.site, _key(part), images)
+        self.final[part.rows.start] = final[..., : part.tokens]
+        return attention.changed(out, part.rows, plain, final)
 
 
 def _key(part: Part) -> Hashable:

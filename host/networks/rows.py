@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -84,6 +85,14 @@ class Rows(CopiesToItself):
         """Whether the conditioning `uuid` in a call's list of number `kind` is controlled."""
         return uuid in self.tokens and (uuid not in self.copied or kind == 0)
 
+    def call(self, options: dict) -> Call | None:
+        """The call of the network that a layer with the host's `options` is in, as far as it is known."""
+        return self.calls.of(options)
+
+    def again(self) -> Callable[[], AbstractContextManager]:
+        """See `Calls.again`."""
+        return self.calls.again()
+
     def parts(self, options: dict, count: int, keys: torch.Tensor | None = None) -> list[Part]:
         """The controlled parts of a layer with `count` rows, whose projected text is `keys` [rows, columns, ...], if
         that matters. Empty where the call holds none of them, or where the layer cannot be understood.
@@ -113,12 +122,12 @@ class Rows(CopiesToItself):
         same = (at for chunk, at in zip(call.chunks, rows) if chunk.kind == NEGATIVE and chunk.place == part.place)
         return next(same, None)
 
-    def makes_map(self, options: dict, pixels: int) -> bool:
-        """Whether a layer with so many pixels has one for each of its place's."""
-        h, w = options["activations_shape"][-2:]
-        if pixels != h * w:
+    def makes_map(self, size: tuple[int, int], pixels: int) -> bool:
+        """Whether a layer with so many pixels has one for each of its place's, which has the `size` (h, w)."""
+        whole = size[0] * size[1]
+        if pixels != whole:
             self.warn(UNKNOWN_PIXELS)
-        return pixels == h * w
+        return pixels == whole
 
     def _own_tokens(self, call: Call, uuid, keys: torch.Tensor) -> int | None:
         """How many of a layer's columns are one copy of the prompt; None if its words cannot be found in them.

@@ -1,12 +1,12 @@
-"""Sees the cross-attention of the host's U-Net, has its scores edited, records its maps, and can end the pass after the
-last of them.
+"""Sees a network's attention to the words, has its scores edited, records its maps, and can end the pass after the last
+of them.
 
 All of it is installed in the per-run copy of the model's options, so nothing outlives a run and other packs' patches
-stay in place: an attn2 patch announces each cross-attention, then either the attention override (chained to the one
-that was there) or the wrapped replacement patch of another pack gets its queries and keys.
+stay in place: the network's finder says which attention is at work, and either the attention override (chained to the
+one that was there) or the wrapped replacement patch of another pack gets its queries and keys.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 
@@ -16,14 +16,15 @@ from comfy.ldm.modules.attention import attention_pytorch
 
 from ...core.copies import CopiesToItself
 from ...core.maps.picture import PictureMaps
-from ...core.maps.probabilities import fold_repeats, probabilities
+from ...core.maps.probabilities import fold_repeats
 from ...core.maps.view import Shown
+from .attention import Attention, CrossAttention
+from .base import Network, Site
 from .calls import named_neighbours
 from .edits import EditChain
 from .passes import draws_the_picture
 from .rows import Part, Rows
 from .skips import part_from_skips
-from .unet import Site, split_heads
 
 KEY = "prompt_fidelity"
 
@@ -170,18 +171,26 @@ class Tap(CopiesToItself):
     """
 
     def __init__(
-        self, rows: Rows, sites: frozenset[Site], end_after: Site, length: int, size: tuple[int, int] | None = None
+        self,
+        network: Network,
+        rows: Rows,
+        sites: frozenset[Site],
+        length: int,
+        size: tuple[int, int] | None = None,
+        columns: Sequence[int] | None = None,
     ):
+        self.network = network
         self.rows = rows
         self.sites = sites
-        self.end_after = end_after
+        self.end_after = network.last(sites)
         self.length = length
         self.size = size  # of the maps; None for that of the first layer
+        self.columns = columns  # of the prompt's tokens, those that anyone looks at; None for all
         self.neighbours = ""
         self.edits: EditChain | None = None
         self.applies = False
         self.recording: Recording | None = None
-        self._announced: tuple[dict, int] | None = None
+        self._finder = network.finder()
 
     @contextmanager
     def listening(self, gradient: bool = False):
@@ -207,11 +216,8 @@ class Tap(CopiesToItself):
 
     def install(self, model_options: dict) -> None:
         options = model_options.setdefault("transformer_options", {})
-        patches = options.setdefault("patches", {})
-        patches["attn2_patch"] = [*patches.get("attn2_patch", []), self._announce]
+        self._finder.install(model_options, self._listens, self._replaced)
         part_from_skips(options, lambda h: self.recording is not None and self.recording.controlled)
-        replacements = options.setdefault("patches_replace", {})
-        replacements["attn2"] = {slot: self._wrapped(patch) for slot, patch in replacements.get("attn2", {}).items()}
         options["optimized_attention_override"] = self._override(options.get("optimized_attention_override"))
         self.neighbours = named_neighbours(model_options)
         comfy.patcher_extension.add_wrapper_with_key(
@@ -229,12 +235,6 @@ class Tap(CopiesToItself):
                 raise
             return torch.zeros_like(x)
 
-    def _announce(self, n, context, value, extra_options: dict):
-        """The host's attn2 patch, called right before a cross-attention projects its inputs: changes nothing."""
-        if self._listens(n, extra_options):
-            self._announced = (extra_options, context.shape[1])
-        return n, context, value
-
     def _listens(self, tensor: torch.Tensor, options: dict | None) -> bool:
         """Whether a pass is of interest, by a tensor in it."""
         if self.recording is not None and self.recording.gradient:
@@ -245,12 +245,9 @@ class Tap(CopiesToItself):
     def _edits_now(self) -> bool:
         return self.applies and self.edits.active
 
-    def _take_announcement(self, keys: int) -> dict | None:
-        """The options of the cross-attention just announced, unless this call is another attention
-        (its keys differ).
-        """
-        announced, self._announced = self._announced, None
-        return announced[0] if announced is not None and announced[1] == keys else None
+    def remove(self) -> None:
+        """The run is over."""
+        self._finder.remove()
 
     def _override(self, previous: Callable | None) -> Callable:
         def attend(func, q, k, v, heads, *args, **kwargs):
@@ -260,93 +257,83 @@ class Tap(CopiesToItself):
                     if previous
                     else func(q, k, v, heads, *args, **kwargs)
                 )
-            options = None if kwargs.get("skip_reshape") else self._take_announcement(k.shape[1])
+            named = {**kwargs, "mask": args[0]} if args else kwargs
+            attention = self._finder.attention(q, k, v, heads, named, self.rows.call)
             probs = None
             if q.requires_grad:
                 # The artist's kernel (sage, flash, sub-quadratic) may have no backward pass: PyTorch's own has.
                 func = attention_pytorch
-            if options is not None:
-                probs = self._differentiable(q, k, heads, options, kwargs.get("mask", args[0] if args else None))
+            if attention is not None:
+                probs = self._differentiable(attention)
             if previous is not None:
                 out = previous(func, q, k, v, heads, *args, **kwargs)
-            elif probs is not None and probs.shape[0] == q.shape[0]:
+            elif probs is not None and probs.shape[0] == q.shape[0] and isinstance(attention, CrossAttention):
                 # The probabilities are there and saved for backward already; a second, fused attention would save more.
-                out = torch.matmul(probs.to(v.dtype), split_heads(v, heads)).transpose(1, 2).flatten(2)
+                out = attention.attended(probs)
             else:
                 out = func(q, k, v, heads, *args, **kwargs)
-            return out if options is None else self._finished(out, q, k, v, heads, options)
+            return out if attention is None else self._finished(out, attention)
 
         return attend
 
-    def _wrapped(self, patch: Callable) -> Callable:
-        """Another pack's replacement of a cross-attention, seen from outside: what it gives is kept, edits are added to
-        it.
-        """
+    def _replaced(self, patch: Callable, q, k, v, extra_options: dict, attention: Attention):
+        """Another pack's replacement of an attention: what it gives is kept, edits are added to it."""
+        self._differentiable(attention)
+        return self._finished(patch(q, k, v, extra_options), attention)
 
-        def replaced(q, k, v, extra_options: dict):
-            if not self._listens(q, extra_options):
-                return patch(q, k, v, extra_options)
-            self._announced = None
-            heads = extra_options["n_heads"]
-            self._differentiable(q, k, heads, extra_options, None)
-            return self._finished(patch(q, k, v, extra_options), q, k, v, heads, extra_options)
-
-        return replaced
-
-    def _differentiable(self, q, k, heads: int, options: dict, mask) -> torch.Tensor | None:
+    def _differentiable(self, attention: Attention) -> torch.Tensor | None:
         """Hands this layer's probabilities to a recording that wants their gradient, and tells it when there is no more
         to come. Returns them [rows, heads, pixels, keys] if they are those of all rows.
         """
-        recording, site = self.recording, Site.of(options)
+        recording, site = self.recording, attention.site
         if recording is None or not recording.gradient:
             return None
         probs = None
-        if site in recording.sites and self.rows.makes_map(options, q.shape[1]):
-            parts = self._known(self.rows.parts(options, q.shape[0], k))
-            whole = not recording.draws or [part.rows for part in parts] == [slice(0, q.shape[0])]
-            if whole:  # a call of the controlled rows alone
-                probs = probabilities(split_heads(q, heads), split_heads(k, heads), mask=mask)
-            h, w = options["activations_shape"][-2:]
+        if site in recording.sites and self.rows.makes_map(attention.size, attention.pixels):
+            parts = self._known(self.rows.parts(attention.options, attention.rows, attention.words))
+            everyone = slice(0, attention.rows)
+            whole = not recording.draws or [part.rows for part in parts] == [everyone]
+            if whole and parts:  # a call of the controlled rows alone
+                probs = attention.shares(everyone, self._wanted(attention, parts[0]))
             for part in parts:
-                own = probs[part.rows] if whole else self._own(q, k, heads, part)
-                recording.take(site, part, own, h, w)
+                own = probs[part.rows] if whole else attention.shares(part.rows, self._wanted(attention, part))
+                recording.take(site, part, own, *attention.size)
         if site == recording.end_after:
             recording.ended()
         return probs
 
-    def _finished(self, out, q, k, v, heads: int, options: dict) -> torch.Tensor:
+    def _wanted(self, attention: Attention, part: Part) -> Sequence[int] | None:
+        """The text's columns that are to be recorded; None for all, as where a conditioning is repeated."""
+        return self.columns if attention.words.shape[1] == part.tokens else None
+
+    def _finished(self, out, attention: Attention):
         """A layer's output with the edits applied; its maps are recorded as they are after the edits."""
         if self.recording is not None and not self.recording.draws:
             return out
         # What is edited and shown counts as given where the pass is differentiated.
-        q, k, v = q.detach(), k.detach(), v.detach()
+        attention = attention.detached()
         if self._edits_now:
-            out = self.edits.applied(out, q, k, v, heads, options)
+            out = self.edits.applied(out, attention)
         if self.recording is not None:
-            self._record(q, k, heads, options)
+            self._record(attention)
         return out
 
-    def _record(self, q, k, heads: int, options: dict) -> None:
+    def _record(self, attention: Attention) -> None:
         """Adds this layer's map if it is wanted."""
-        recording, site = self.recording, Site.of(options)
-        if site not in recording.sites or not self.rows.makes_map(options, q.shape[1]):
+        recording, site = self.recording, attention.site
+        if site not in recording.sites or not self.rows.makes_map(attention.size, attention.pixels):
             return
-        h, w = options["activations_shape"][-2:]
-        for part in self._known(self.rows.parts(options, q.shape[0], k)):
+        for part in self._known(self.rows.parts(attention.options, attention.rows, attention.words)):
             if recording.news(site, part):
                 mine = self._edited(part)
-                mine = self._own(q, k, heads, part) if mine is None else mine
-                recording.maps.add(fold_repeats(mine, part.tokens), h, w, part.place)
+                mine = attention.shares(part.rows, self._wanted(attention, part)) if mine is None else mine
+                recording.maps.add(fold_repeats(mine, part.tokens), *attention.size, part.place)
 
     def _known(self, parts: list[Part]) -> list[Part]:
         """Those of which it is known what they show."""
         if any(part.place is None for part in parts):
             self.rows.warn(UNKNOWN_PLACE.format(self.neighbours))
         return [part for part in parts if part.place is not None]
-
-    def _own(self, q, k, heads: int, part: Part) -> torch.Tensor:
-        """The probabilities [rows, heads, pixels, keys] of a part's rows as the network has them."""
-        return probabilities(split_heads(q[part.rows], heads), split_heads(k[part.rows], heads), mask=None)
 
     def _edited(self, part: Part) -> torch.Tensor | None:
         """Those that a part's rows attend with, if this run's chain has just edited them."""

@@ -5,6 +5,7 @@ from contextlib import ExitStack, contextmanager
 
 import torch
 
+from ..networks.base import Network
 from ..networks.tap import Tap
 from .kept import Kept
 from .layers import weights_fetched_again
@@ -13,14 +14,14 @@ from .recompute import blocks_run_again
 
 @contextmanager
 def differentiable(
-    *modules: torch.nn.Module, run_again: torch.nn.Module | None = None, taps: Iterable[Tap] = ()
+    *modules: torch.nn.Module, run_again: Network | None = None, taps: Iterable[Tap] = ()
 ) -> Iterator[Kept]:
     """Leaves inference mode, with gradients on: what the host and other packs run meanwhile can be differentiated.
 
     The layers of `modules` keep no weights for the backward pass but fetch them again (`layers`), so that they may lie
     wherever the host likes. Nothing is copied, and no gradient flows into weights. The modules are shared by all clones
-    of a model, so they are put back whatever happens. The blocks of the U-Net `run_again` keep nothing but what goes in
-    (`recompute`); `taps` are what may be listening to it.
+    of a model, so they are put back whatever happens. The blocks of the network `run_again` keep nothing but what goes
+    in (`recompute`); `taps` are what may be listening to it.
     """
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))

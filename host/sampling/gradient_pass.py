@@ -7,6 +7,7 @@ import comfy.samplers
 import torch
 
 from ...core.copies import CopiesToItself
+from ...core.maps.view import View, view_of
 from ..networks.rows import controlled
 from ..networks.tap import PassEnded, Tap
 from .compiled import as_written
@@ -29,6 +30,7 @@ class GradientPass(CopiesToItself):
         self.tap = tap
         self.memory: Memory | None = None
         self.seconds = 0.0
+        self.view: View | None = None  # what of the picture the last pass showed, None for all of it
 
     def moved(
         self,
@@ -41,8 +43,7 @@ class GradientPass(CopiesToItself):
         """What `move(x, evaluate)` makes of the latent; `evaluate` calls the solver's `model(x, sigma, **kwargs)`."""
         started = time.perf_counter()
         if self.memory is None:
-            patcher, plan = self.guider.model_patcher, self.plan
-            self.memory = Memory(plan.recompute, patcher, x.shape, plan.method.resolution)
+            self.memory = Memory(self.plan.recompute, self.guider.model_patcher, x.shape, self.tap.sites)
         result = self.memory.tried(lambda: self._moved(model, x, sigma, kwargs, move), self.plan.method.title)
         self.seconds += time.perf_counter() - started
         return result
@@ -68,7 +69,7 @@ class GradientPass(CopiesToItself):
                         model(scaling.down(latent).clone(), sigma, **kwargs)
                     except PassEnded:
                         pass
-                maps = recording.shown()
+                maps, self.view = recording.shown(), view_of(recording.heard, recording.maps.size)
                 if maps is not None and latent.requires_grad and not maps.requires_grad:
                     raise no_gradients(patcher.model.diffusion_model)
                 return maps if maps is None else scaling.up(maps)

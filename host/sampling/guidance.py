@@ -16,6 +16,7 @@ from ...core.control.parts import spread
 from ...core.control.prediction import PredictionGuide
 from ...core.copies import CopiesToItself
 from ...core.maps.probabilities import wide
+from ...core.maps.view import view_of
 from ..networks.passes import KEY
 from ..networks.tap import GuidedRecording, Tap
 from .coordinates import Coordinates
@@ -37,10 +38,6 @@ class Guide:
         self.tap = tap
         self.plan = plan
         self.recording: GuidedRecording | None = None
-
-    def shown(self) -> torch.Tensor | None:
-        """The maps of the step's pass as they are shown, or None if it was not heard."""
-        return None if self.recording is None else self.recording.result()
 
 
 class Guidance(CopiesToItself):
@@ -128,8 +125,8 @@ class Guidance(CopiesToItself):
 
     def _memory_of(self, heard: list[Guide], x: torch.Tensor) -> Memory:
         if self._memory is None:
-            plan = heard[0].plan
-            self._memory = Memory(plan.recompute, self.guider.model_patcher, x.shape, plan.method.resolution)
+            sites = frozenset().union(*(guide.tap.sites for guide in heard))
+            self._memory = Memory(heard[0].plan.recompute, self.guider.model_patcher, x.shape, sites)
         return self._memory
 
     def _own(self, heard: list[Guide], executor, model, ours, x, timestep, options) -> list[torch.Tensor]:
@@ -175,13 +172,14 @@ class Guidance(CopiesToItself):
     def _take_gradient(self) -> None:
         """The correction, from the maps that were heard. From here on the pass goes without a graph."""
         guides, self._heard = self._heard, []
+        views = {guide: view_of(guide.recording.heard, guide.recording.size) for guide in guides}
         maps = {guide: guide.recording.taken() for guide in guides}
         maps = {guide: wide(own) for guide, own in maps.items() if own is not None}
         if not maps:
             return
         if not all(own.requires_grad for own in maps.values()):
             raise no_gradients(self.guider.model_patcher.model.diffusion_model)
-        pulls = {guide: guide.core.pull(self._scaling.up(own)) for guide, own in maps.items()}
+        pulls = {guide: guide.core.pull(self._scaling.up(own), views[guide]) for guide, own in maps.items()}
         gradient = torch.autograd.grad(sum(pulls.values()), self._latent)[0]
         torch.set_grad_enabled(False)  # until `differentiable` is left
         finite = gradient.flatten(1).isfinite().all(dim=1)

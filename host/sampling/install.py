@@ -12,11 +12,11 @@ from ...core.methods.base import DEMO_PRESET, Method, OutputMix, Situation
 from ...core.prompt.targets import Targets
 from ..errors import HostError
 from ..models.demo_model import is_demo_model
+from ..networks.families import network_of
 from ..networks.rows import controlled
-from ..networks.unet import cross_attention_sites
 from .giving_back import give_back_memory
 from .memory import Memory
-from .plan import Plan
+from .plan import Plan, Watch
 from .run import KEY, Run
 from .samplers import facts_of
 from .solvers import name_of
@@ -34,23 +34,30 @@ def attach(
     node_id: str | None = None,
     layout: Layout | None = None,
     recompute: str = "auto",
+    blocks: str = "auto",
+    watch: Watch | None = None,
 ):
     """A clone of `model` (the host's ModelPatcher) that applies `method` while it samples, and the Record of its runs.
 
     `start` and `end` are the host's percent of the noise schedule; they narrow the method's own window. With strength 0
     or without objects the picture is bit-identical to the plain model's and only the maps are recorded. `layout` is for
     methods that work in regions; without one they take the solver's. `recompute` (auto, on, off): whether a gradient
-    runs the network's blocks again instead of keeping what they made. Raises HostError for a model that the method
-    cannot work with, core MethodError for targets it cannot.
+    runs the network's blocks again instead of keeping what they made. `blocks` are those of the network that are looked
+    at and edited: auto, all, or some by name and number ("double 10-18"). `watch` is told of every step's maps. Raises
+    HostError for a model that the method cannot work with, core MethodError for targets it cannot.
     """
     if start >= end:
         raise HostError(
             f"start_percent ({start:g}) must be smaller than end_percent ({end:g}); otherwise there is no step to act "
             f"on."
         )
-    cross_attention_sites(model.model.diffusion_model)
+    network = network_of(model.model)
+    network.check_blocks(blocks)
     demo = is_demo_model(model)
-    method, reason = method.resolve(targets, Situation(layout is not None, demo))
+    method, reason = method.resolve(targets, Situation(layout is not None, DEMO_PRESET if demo else ""))
+    if layout is not None and method.takes_layout:
+        layout.check(targets)
+        method = method.placed(layout)
     plan = Plan(
         method,
         targets,
@@ -63,6 +70,9 @@ def attach(
         layout,
         hints=_presets_for(demo, method),
         recompute=recompute,
+        blocks=blocks,
+        pixels=network.pixels,
+        watch=watch,
     )
     if plan.mix is not None:
         plan = replace(plan, local=local_prompts(plan.mix.method, targets, layout))
@@ -114,7 +124,9 @@ class _PrepareSampling(CopiesToItself):
         self.plan = plan
 
     def __call__(self, executor, model, noise_shape, conds, *args, **kwargs):
-        memory = Memory(self.plan.recompute, model, noise_shape, self.plan.method.resolution)
+        plan = self.plan
+        sites, _ = network_of(model.model).looked_at(plan.method.resolution, *noise_shape[-2:], plan.blocks)
+        memory = Memory(plan.recompute, model, noise_shape, sites)
         return executor(model, [memory.rows_to_ask_for(), *noise_shape[1:]], conds, *args, **kwargs)
 
 
@@ -129,11 +141,12 @@ class _OuterSample(CopiesToItself):
     def __call__(self, executor, noise, latent_image, sampler, sigmas, *args, **kwargs):
         guider = executor.class_obj
         self._check(guider, sampler)
+        network_of(guider.model_patcher.model).check(tuple(noise.shape))
         log = self.plan.begin(sampler, sigmas, noise, latent_image)
         run = Run(self.plan, guider, sampler, sigmas, tuple(noise.shape[-2:]))
-        run.install()
         started, finished = time.perf_counter(), False
         try:
+            run.install()
             samples = executor(
                 noise, latent_image, with_solver_model(sampler, run.before_call, run.clock), sigmas, *args, **kwargs
             )
@@ -144,7 +157,8 @@ class _OuterSample(CopiesToItself):
             log.end(run.gradient.seconds, time.perf_counter() - started, not finished, run.clock.recognised)
             if finished:
                 self.plan.record.drawn(log, samples)
-            give_back_memory()
+            if self.plan.moves or self.plan.guides:
+                give_back_memory()
 
     def _check(self, guider, sampler) -> None:
         """Everything that can be known to fail, before anything is computed."""

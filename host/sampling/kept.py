@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from .rope import DIFFERENTIABLE
+
 # Subclasses (quantised weights) are converted to ordinary tensors in every call, so they need no alias.
 _PLAIN = (Tensor, torch.nn.Parameter)
 # These change what a tensor is, not what is in it, and are meant for the very object.
@@ -85,6 +87,9 @@ class Kept(TorchFunctionMode):
             kwargs = {key: _ordinary(value) for key, value in kwargs.items()}
         if func in _CONVOLUTIONS and _is_plain_convolution(args, kwargs):
             return _Convolution.apply(*args)
+        rope = DIFFERENTIABLE.get(getattr(func, "_qualified_op_name", ""))
+        if rope is not None:
+            return rope(*args, **kwargs)
         if func in _NORMS:
             args = [args[0], *(_copy(value) for value in args[1:])]
             kwargs = {key: value if key == "input" else _copy(value) for key, value in kwargs.items()}
@@ -254,7 +259,8 @@ def _given(value):
     """What `_Frame._held` held, apart from the graph that it came from."""
     if isinstance(value, tuple) and value and isinstance(value[0], _Keep):
         keep, differentiable = value
-        return Kept.kept(None, keep).detach().requires_grad_(differentiable)
+        # A copy: some blocks write into what they are given, which may be no leaf of a graph.
+        return Kept.kept(None, keep).detach().requires_grad_(differentiable).clone()
     return dict(value) if isinstance(value, dict) else value
 
 

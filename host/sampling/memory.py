@@ -7,69 +7,35 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import comfy.model_management
-import torch
-from comfy.ldm.modules.attention import BasicTransformerBlock, SpatialTransformer
-from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock
 
-from ...core.maps.resolution import choose_level
 from ..errors import HostError
-from ..networks.unet import cross_attention_sites, last_site, stages
+from ..networks.base import Network, Site
+from ..networks.families import network_of
 from .recompute import CHOICES
 
 T = TypeVar("T")
 
-# What a block keeps for backward, in tensors of its width at its resolution, and what goes into it, which is all that
-# is kept of a block that is run again. benchmarks/cost.py --parts kept counts the bytes that this estimates.
-_KEPT_OF_TRANSFORMER, _KEPT_OF_RESIDUAL = 19, 2.5
-_MAPS = 3  # times a recorded layer's probabilities, which are float32, are kept
-_HEAD_WIDTH = 64  # the narrowest usual heads but SD1's; how many probabilities a pixel has follows from it
-
-
-def kept_bytes(network: torch.nn.Module, shape: tuple[int, ...], itemsize: int, run_again: bool, level: int | None):
-    """An estimate of what a gradient pass of latents of `shape` [rows, C, h, w] keeps up to the last cross-attention of
-    `level`, or to the network's end.
-    """
-    rows, (h, w) = shape[0], shape[-2:]
-    end = None if level is None else last_site(cross_attention_sites(network), level)
-    kept = 0.0
-    for name, number, stage, at in stages(network):
-        pixels = math.ceil(h / at) * math.ceil(w / at)
-        for layer in stage:
-            if isinstance(layer, ResBlock):
-                width = layer.channels + layer.out_channels
-                kept += pixels * (layer.channels if run_again else _KEPT_OF_RESIDUAL * width) * itemsize
-            elif isinstance(layer, SpatialTransformer):
-                blocks = [part for part in layer.transformer_blocks if isinstance(part, BasicTransformerBlock)]
-                width = layer.in_channels
-                kept += pixels * width * itemsize * (2 + len(blocks) * (1 if run_again else _KEPT_OF_TRANSFORMER))
-                if at == level and not run_again:
-                    kept += pixels * len(blocks) * width / _HEAD_WIDTH * 77 * 4 * _MAPS
-        if end is not None and (name, number) == (end.block, end.number):
-            break
-    return int(rows * kept)
-
 
 class Memory:
     """One run's dealings with memory. `run_again` says whether blocks are run again in its gradient passes from now on:
-    as the artist chose, or (auto) if what would be kept is more than what the host says is free.
+    as the artist chose, or (auto) if what would be kept is more than what the host says is free. A pass ends at the
+    last of `sites`; None for one that goes through the whole network.
     """
 
-    def __init__(self, choice: str, patcher, shape: tuple[int, ...], resolution: str | None):
+    def __init__(self, choice: str, patcher, shape: tuple[int, ...], sites: frozenset[Site] | None):
         if choice not in CHOICES:
             raise HostError(f'recompute can be {", ".join(CHOICES)}; "{choice}" is none of these.')
         self.choice = choice
         self.patcher = patcher
         self._shape = tuple(shape)
-        network = patcher.model.diffusion_model
-        sites = list(cross_attention_sites(network).values())
-        self._level = None if resolution is None else choose_level(resolution, *self._shape[-2:], sites)
+        self._network = network_of(patcher.model)
+        self._sites = sites
         self._short = False  # whether memory has run out once
 
     def kept(self, run_again: bool) -> int:
         """Bytes that a gradient pass keeps."""
-        model = self.patcher.model
-        itemsize = comfy.model_management.dtype_size(model.get_dtype_inference())
-        return kept_bytes(model.diffusion_model, self._shape, itemsize, run_again, self._level)
+        itemsize = comfy.model_management.dtype_size(self.patcher.model.get_dtype_inference())
+        return self._network.kept_bytes(self._shape, itemsize, run_again, self._sites)
 
     @property
     def run_again(self) -> bool:
@@ -78,9 +44,9 @@ class Memory:
         return self._short or self.kept(False) > comfy.model_management.get_free_memory(self.patcher.load_device)
 
     @property
-    def network(self) -> torch.nn.Module | None:
+    def network(self) -> Network | None:
         """The network whose blocks are to be run again, if they are."""
-        return self.patcher.model.diffusion_model if self.run_again else None
+        return self._network if self.run_again else None
 
     def rows_to_ask_for(self) -> int:
         """How many images' memory the host is to provide in the place of the run's own number: it reckons with two rows

@@ -1,11 +1,14 @@
 """What the Apply node was told, the same for every run of the patched model."""
 
-from dataclasses import dataclass
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 
 from ...core.control.record import Record, RunLog
-from ...core.layout import Layout
+from ...core.layout import Layout, solve
 from ...core.methods.base import LATENT, PREDICTION, LatentLoss, Method, OutputMix, Part, ScoreEdit
 from ...core.prompt.targets import Targets
 from ...core.show.ignored import unnoticed
@@ -13,8 +16,8 @@ from ..progress import queue_entry
 from .samplers import facts_of
 from .solvers import name_of
 
-# Pixels of the picture per latent pixel, in all models that can be patched.
-_PIXELS = 8
+# watch(maps, progress): a step's mean maps [B, h, w, tokens], and the point of the run, 0 to 1, at which it was taken.
+Watch = Callable[[torch.Tensor, float], None]
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,10 @@ class Plan:
     layout: Layout | None = None
     hints: tuple[str, ...] = ()
     recompute: str = "auto"  # whether the network's blocks are run again for a gradient: one of recompute.CHOICES
+    blocks: str = "auto"  # which of the network's blocks are looked at and edited, as in networks.base
+    pixels: int = 8  # of the picture, one way, to a cell of the latent
     local: tuple[torch.Tensor, ...] = ()  # the encoded prompt of each placed object
+    watch: Watch | None = None  # who is told of every step's maps
 
     @property
     def window(self) -> tuple[float, float]:
@@ -73,6 +79,15 @@ class Plan:
     def _at_work(self) -> list[Part]:
         return [part for part in self.method.parts if part.weight > 0 and part.method.applies(self.targets)]
 
+    def laid_out(self, width: int, height: int) -> Plan:
+        """The plan for a picture of `width` × `height` pixels: a method that takes a layout has the artist's, or the
+        solver's.
+        """
+        layout = self.layout
+        if layout is None and self.method.takes_layout:
+            layout = solve(self.targets, width, height)
+        return self if layout is None else replace(self, layout=layout, method=self.method.placed(layout))
+
     def announce(self) -> None:
         """Notes in the record all that is known when the node has run."""
         self.record.plan(self.method, self.targets, warnings=self._warnings(), **self._known)
@@ -88,7 +103,8 @@ class Plan:
             execution=queue_entry(),
             sampler=name_of(sampler),
             total_steps=max(len(sigmas) - 1, 0),
-            warnings=self._warnings(sampler, (noise.shape[-1] * _PIXELS, noise.shape[-2] * _PIXELS)),
+            warnings=self._warnings(sampler, (noise.shape[-1] * self.pixels, noise.shape[-2] * self.pixels)),
+            pixels=self.pixels,
             **self._known,
         )
 
@@ -99,12 +115,12 @@ class Plan:
     def _warnings(self, sampler=None, size: tuple[int, ...] = ()) -> list[str]:
         warnings = [*unnoticed(self.method, self.targets, self.layout, size), *self.method.check(self.targets)]
         warnings += self.hints if self.acts else ()
-        if self.mix is not None and self.layout is None:
+        if self.acts and self.method.takes_layout and self.layout is None:
             warnings.append(
                 "No layout is connected, so the objects go where the solver puts them. Connect Predict Layout to see "
                 "and change their places."
             )
-        elif self.mix is not None and not self.layout.placements:
+        elif self.method.takes_layout and self.layout is not None and not self.layout.placements:
             warnings.append("The layout has a place for none of the objects, so the picture is left unchanged.")
         facts = facts_of(sampler) if sampler is not None else None
         if facts is not None and facts.support == "approximate" and self.moves:

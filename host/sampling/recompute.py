@@ -6,22 +6,23 @@ What is kept of a block is what went in. The gradient is the same to the bit, as
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
 
 import torch
 
+from ..networks.base import Block, Network, Site
 from ..networks.edits import KEY as EDITS
-from ..networks.mixes import LayerMixes
+from ..networks.mixes import KEY as MIXES
 from ..networks.tap import Replay, Tap
-from ..networks.unet import Block, blocks
 from .kept import Kept
 
 CHOICES = ("auto", "on", "off")
 
 
 @contextmanager
-def blocks_run_again(network: torch.nn.Module, kept: Kept, taps: Iterable[Tap] = ()) -> Iterator[None]:
+def blocks_run_again(network: Network, kept: Kept, taps: Iterable[Tap] = ()) -> Iterator[None]:
     """For its time the blocks of `network` keep nothing; `taps` hear a second run as if it were none.
 
     The block that a recording ends in is run through once, as the backward pass may begin inside it, and one in which
@@ -30,7 +31,7 @@ def blocks_run_again(network: torch.nn.Module, kept: Kept, taps: Iterable[Tap] =
     changed = []
     taps = list(taps)
     try:
-        for block in blocks(network):
+        for block in network.blocks():
             changed += _RunAgain(block, kept, taps).put()
         yield
     finally:
@@ -78,26 +79,37 @@ class _RunAgain:
     def _may_be_whole(self, options: dict) -> bool:
         if self._block.site is None:
             return True
-        ends_here = any(tap.recording.end_after == self._block.site for tap, _ in _heard(self._taps))
-        return not ends_here and not _acts(options)
+        ends_here = any(each.replay.end_after == self._block.site for each in _heard(self._taps))
+        return not ends_here and not _acts(options, self._block.site)
 
 
-def _acts(options: dict) -> bool:
-    """Whether an edit of scores or a mixture of outputs of ours is in force."""
-    edits = options.get(EDITS)
-    owners = (getattr(patch, "__self__", None) for patch in options.get("patches", {}).get("attn2_output_patch", ()))
-    mixes = any(isinstance(owner, LayerMixes) and owner.mixer.active for owner in owners)
-    return mixes or (edits is not None and edits.active)
+def _acts(options: dict, site: Site) -> bool:
+    """Whether an edit of scores there or a mixture of outputs of ours is in force."""
+    edits, mixes = options.get(EDITS), options.get(MIXES)
+    return (mixes is not None and mixes.active) or (edits is not None and edits.acts_at(site))
 
 
-def _heard(taps: list[Tap]) -> list[tuple[Tap, Replay]]:
-    """Of every tap whose recording is to be differentiated, what is to hear a second run."""
-    return [(tap, Replay(tap.recording)) for tap in taps if getattr(tap.recording, "gradient", False)]
+def _heard(taps: list[Tap]) -> list[_Heard]:
+    return [
+        _Heard(tap, Replay(tap.recording), tap.rows.again())
+        for tap in taps
+        if getattr(tap.recording, "gradient", False)
+    ]
+
+
+@dataclass(frozen=True)
+class _Heard:
+    """Of a tap whose recording is to be differentiated, what is to hear a second run, and which call that is of."""
+
+    tap: Tap
+    replay: Replay
+    call: Callable[[], AbstractContextManager]
 
 
 @contextmanager
-def _replaying(heard: list[tuple[Tap, Replay]]) -> Iterator[None]:
+def _replaying(heard: list[_Heard]) -> Iterator[None]:
     with ExitStack() as stack:
-        for tap, replay in heard:
-            stack.enter_context(tap.heard_by(replay))
+        for each in heard:
+            stack.enter_context(each.tap.heard_by(each.replay))
+            stack.enter_context(each.call())
         yield

@@ -11,14 +11,13 @@ from ...core.control.outputs import OutputMixer
 from ...core.control.parts import StepLog
 from ...core.control.prediction import PredictionGuide
 from ...core.control.scores import ScoreEditor
-from ...core.layout import solve
-from ...core.maps.resolution import choose_level, map_size
+from ...core.maps.joint import looked_at
+from ...core.maps.view import view_of
 from ..networks.calls import Calls
 from ..networks.edits import LayerEdit, chain_of
-from ..networks.mixes import LayerMixes
+from ..networks.families import network_of
 from ..networks.rows import Rows
 from ..networks.tap import Tap
-from ..networks.unet import cross_attention_sites, edited_sites, last_site, sites_at
 from ..progress import show_on_node, stop_if_interrupted
 from .compiled import NOTE, as_written, is_compiled
 from .coordinates import Coordinates
@@ -28,8 +27,6 @@ from .plan import Plan
 from .steps import StepClock, level_of
 
 KEY = "prompt_fidelity"
-# Pixels of the picture per latent pixel, in all models that can be patched.
-_PIXELS = 8
 
 
 class Run:
@@ -38,30 +35,26 @@ class Run:
     """
 
     def __init__(self, plan: Plan, guider, sampler, sigmas: torch.Tensor, latent_size: tuple[int, int]):
-        self.plan = plan
+        self.network = network_of(guider.model_patcher.model)
+        self.plan = plan = plan.laid_out(*(side * self.network.pixels for side in reversed(latent_size)))
         self.guider = guider
         self.log = plan.record.latest
+        self.log.layout = plan.layout
         # A run may go on where another ended; then its steps are numbered on.
         self.clock = StepClock(sampler, sigmas, first=self.log.total_steps - (len(sigmas) - 1))
         self.coordinates = Coordinates(guider.model_patcher.get_model_object("model_sampling"))
         self.optimiser = self._optimiser()
         self.editor = self._editor()
-        self.mixer = self._mixer(latent_size)
-        sites = cross_attention_sites(guider.model_patcher.model.diffusion_model)
-        level = choose_level(plan.method.resolution, *latent_size, list(sites.values()))
+        self.mixer = self._mixer()
+        sites, size = self.network.looked_at(plan.method.resolution, *latent_size, plan.blocks)
         self.calls = Calls()
         rows = Rows(guider, plan.targets, self.calls, plan.record.warn)
-        size = map_size(*latent_size, level)
-        self.tap = Tap(rows, sites_at(sites, level), last_site(sites, level), plan.targets.length, size)
+        self.tap = Tap(self.network, rows, sites, plan.targets.length, size, looked_at(plan.targets))
         if self.editor is not None:
-            edited = edited_sites(sites, level, plan.edit.method.settings.layers)
+            edited = self.network.edited(sites, plan.edit.method.settings.layers)
             self.tap.edits, self.tap.applies = chain_of(guider.model_options)
             self.tap.edits.edits.append(LayerEdit(self.editor, rows, edited))
-        self.mixes = (
-            LayerMixes(self.mixer, rows, plan.local, guider.model_patcher.model.diffusion_model)
-            if self.mixer is not None
-            else None
-        )
+        self.mixes = self.network.mixes(self.mixer, rows, plan.local) if self.mixer is not None else None
         self.gradient = GradientPass(guider, plan, self.tap)
         self.guide = self._guide()
         self.guidance: Guidance | None = None
@@ -75,14 +68,22 @@ class Run:
         if not plan.moves:
             return None
         return LatentOptimiser(
-            plan.method, plan.targets, plan.strength, *plan.window, on_progress=self._progress, log=self.log.steps
+            plan.method,
+            plan.targets,
+            plan.strength,
+            *plan.window,
+            on_progress=self._progress,
+            log=self.log.steps,
+            joint=self.network.joint,
         )
 
     def _guide(self) -> Guide | None:
         plan = self.plan
         if not plan.guides:
             return None
-        core = PredictionGuide(plan.method, plan.targets, plan.strength, *plan.window, log=self.log.steps)
+        core = PredictionGuide(
+            plan.method, plan.targets, plan.strength, *plan.window, log=self.log.steps, joint=self.network.joint
+        )
         return Guide(core, self.tap, plan)
 
     def _editor(self) -> ScoreEditor | None:
@@ -92,15 +93,12 @@ class Run:
         strength, memories = plan.strength * edit.weight, self.log.carried.setdefault("memories", {})
         return ScoreEditor(edit.method, plan.targets, strength, *plan.window, log=self.log.edits, memories=memories)
 
-    def _mixer(self, latent_size: tuple[int, int]) -> OutputMixer | None:
+    def _mixer(self) -> OutputMixer | None:
         plan, mix = self.plan, self.plan.mix
         if mix is None:
             return None
-        layout = plan.layout
-        if layout is None:
-            layout = solve(plan.targets, *(side * _PIXELS for side in reversed(latent_size)))
         return OutputMixer(
-            mix.method, plan.targets, layout, plan.strength * mix.weight, *plan.window, log=self.log.mixes
+            mix.method, plan.targets, plan.layout, plan.strength * mix.weight, *plan.window, log=self.log.mixes
         )
 
     def install(self) -> None:
@@ -145,12 +143,15 @@ class Run:
             return model(x, sigma, **kwargs)
         with self._as_written(kwargs, updating), self.tap.listening() as recording, self._guidance(progress, level):
             denoised = model(x, sigma, **kwargs)
-        maps = self.guide.shown() if self.guide is not None else None
-        maps = recording.result() if maps is None else maps
-        if maps is not None:
+        # Where the pass was guided, what guided it has heard it.
+        guided = self.guide.recording if self.guide is not None else None
+        heard = recording if guided is None or guided.result() is None else guided
+        if (maps := heard.result()) is not None:
             self.log.maps.add(maps, self.plan.targets)
+            if self.plan.watch is not None:
+                self.plan.watch(maps.detach(), progress)
             if updating:
-                self.optimiser.observe_after(recording.shown())
+                self.optimiser.observe_after(heard.shown(), view_of(heard.seen, heard.size))
         return denoised
 
     def _guidance(self, progress: float, level: float):
@@ -189,6 +190,9 @@ class Run:
             self.optimiser.on_progress = None
         for inside in self._inside:
             inside.finish()
+        if self.mixes is not None:
+            self.mixes.remove()
+        self.tap.remove()
 
     def _moved(self, model, x, sigma, kwargs, progress: float, level: float) -> torch.Tensor:
         """The latent after this step's updates, a new tensor."""
@@ -198,7 +202,9 @@ class Run:
             x,
             sigma,
             kwargs,
-            lambda latent, evaluate: self.optimiser.step(latent, progress, factor, evaluate, level),
+            lambda latent, evaluate: self.optimiser.step(
+                latent, progress, factor, evaluate, level, lambda: self.gradient.view
+            ),
         )
 
     def _progress(self, log: StepLog) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from prompt_fidelity.core.layout.settings import AttentionSettings
 from prompt_fidelity.core.methods import METHODS
-from prompt_fidelity.core.methods.base import DEMO_PRESET, OutputMix
+from prompt_fidelity.core.methods.base import DEMO_PRESET
 from prompt_fidelity.core.search.learned_weights import EPOCHS, RATE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -98,7 +98,7 @@ def demo_preset(method: str) -> str:
 
 def in_regions(method: str) -> bool:
     """Whether the method takes a layout; "auto" makes use of one."""
-    return method == "auto" or issubclass(METHODS[method], OutputMix)
+    return method == "auto" or METHODS[method].takes_layout
 
 
 def sampler(model: list, seed: int, **changes) -> dict:
@@ -154,6 +154,10 @@ IDEA = {
     "is bound to its object.",
     "space_time": "*Predict Layout* looks where the model begins to draw each object, and there the object's own "
     'prompt is mixed in. Or choose the predictor *solver*, which goes by words such as "to the left of".',
+    "layout_guidance": "*Predict Layout* says where each object goes, and its attention is pulled into its box, against "
+    "what the seed has begun if need be. With Space-Time Attention beside it (*Combine Methods*) a box is obeyed best.",
+    "box_diff": "*Predict Layout* says where each object goes, and its attention is made strong in its box, weak outside "
+    "and as wide and high as the box.",
 }
 NOTE = """## {title}
 

@@ -59,7 +59,7 @@ def test_the_method_of_a_layout_needs_no_gradients():
 
 @pytest.mark.parametrize("objects", [OBJECTS, BARE, ()])
 def test_the_demo_model_gets_its_own_preset(objects):
-    assert chosen(make_targets(objects), Situation(demo=True))[0].preset == "demo"
+    assert chosen(make_targets(objects), Situation(family="demo"))[0].preset == "demo"
 
 
 def test_the_table_ends_with_a_rule_for_everything():
@@ -84,3 +84,20 @@ def test_the_report_says_what_was_chosen_and_why():
     )
     record.begin(method, targets)
     assert "Chosen by auto" not in report(record)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_may_wait_for_the_preset_that_suits_the_model(name):
+    waiting = METHODS[name].waiting()
+    assert waiting.preset == "auto"
+    demo, reason = waiting.resolve(make_targets(), Situation(family="demo"))
+    other, _ = waiting.resolve(make_targets(), Situation(family="a family without a preset"))
+    assert (demo.preset, other.preset, reason) == ("demo", next(iter(METHODS[name].PRESETS)), "")
+    assert not demo.waits and not other.waits
+    assert METHODS[name]().resolve(make_targets(), Situation(family="demo"))[0].preset == other.preset
+
+
+def test_methods_wait_in_a_combination_too():
+    both = CombinedMethods([(METHODS["t_sam"].waiting(), 0.5), (METHODS["syngen"].waiting(), 1.0)])
+    assert both.preset == "auto + auto"
+    assert both.resolve(make_targets(), Situation(family="demo"))[0].preset == "demo + demo"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from prompt_fidelity.core.prompt import Scene, WordNotFound, extract, find_words, parse_weights
 from prompt_fidelity.core.prompt.limits import MOST_RELATIONS, MOST_THINGS, MOST_WORDS
 from prompt_fidelity.core.prompt.split import split_words
-from prompt_fidelity.core.prompt.tokens import build_targets
+from readings import targets_in
 
 # What prompts are made of, hostile ones too.
 PIECES = [
@@ -43,13 +43,14 @@ def steps(function, *arguments) -> int:
 def locate(typed: str, scene: Scene | None = None) -> None:
     text = parse_weights(typed).text
     pieces = [f"{word}</w>" for word in text.split()]
-    build_targets(typed, scene or Scene(text), [[(piece, 1.0, i + 1) for i, piece in enumerate(pieces)]])
+    targets_in(typed, scene or Scene(text), [[(piece, 1.0, i + 1) for i, piece in enumerate(pieces)]])
 
 
 def read(typed: str) -> None:
     locate(typed, extract(parse_weights(typed)))
 
 
+COLOURS = ("red", "blue", "green", "white", "black", "pink", "brown", "grey", "purple")
 extract("a cat")  # the tagger's model loads once
 UNITS = st.lists(st.sampled_from(PIECES), min_size=1, max_size=5).map("".join)
 
@@ -99,13 +100,15 @@ def test_the_artist_is_told_what_was_not_read():
 def test_the_notes_reach_the_summary():
     scene = extract("ein Hund auf einem Sofa")
     assert scene.objects == ()
-    assert "not in English" in build_targets("", scene, []).summary()
+    assert "not in English" in targets_in("", scene, []).summary()
 
 
-def test_relations_are_bounded():
-    many = " and ".join(f"a {word} car" for word in ("red", "blue") * 40) + " are left of "
-    scene = extract(many + " and ".join(f"a {word} bus" for word in ("red", "blue") * 20))
-    assert len(scene.relations) <= MOST_RELATIONS
+def test_relations_are_bounded_and_the_artist_is_told():
+    things = [f"a {one} {two} car" for one in COLOURS for two in COLOURS if one != two]
+    scene = extract(" and ".join(things[:30]) + " are left of " + " and ".join(things[30:60]))
+    assert len(scene.relations) == MOST_RELATIONS
+    assert any(f"only the first {MOST_RELATIONS} count" in note for note in scene.notes)
+    assert extract("a cat left of a dog").notes == ()
 
 
 def test_a_list_of_too_many_objects_is_refused_in_words():

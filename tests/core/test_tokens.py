@@ -3,9 +3,13 @@
 import random
 
 import pytest
+import torch
+from prompt_fidelity.core.maps.recorder import word_map
+from prompt_fidelity.core.methods.attention_regulation.method import kept_columns
 from prompt_fidelity.core.prompt import Scene, extract, find_words, parse_weights
-from prompt_fidelity.core.prompt.targets import Attribute, Relation, Target, Targets
-from prompt_fidelity.core.prompt.tokens import align, build_targets, readable
+from prompt_fidelity.core.prompt.targets import Attribute, Relation, Stretch, Target, Targets
+from prompt_fidelity.core.prompt.tokens import Reading, align, build_targets, readable
+from readings import targets_in
 
 VISIBLE = [*range(33, 127), *range(161, 173), *range(174, 256)]
 HIDDEN = [byte for byte in range(256) if byte not in VISIBLE]
@@ -147,7 +151,7 @@ def chunks(pieces, size=77, content=75):
 def test_targets_of_a_short_prompt():
     typed = "a (black:1.2) car left of a clock"
     text = parse_weights(typed).text
-    targets = build_targets(typed, extract(text), chunks(bpe(text)))
+    targets = targets_in(typed, extract(text), chunks(bpe(text)))
     assert targets == Targets(
         prompt=typed,
         objects=(Target("car", "black car", (3,), (Attribute("black", (2,)),)), Target("clock", "clock", (7,))),
@@ -161,30 +165,30 @@ def test_targets_of_a_short_prompt():
 
 def test_positions_skip_the_ends_of_chunks():
     text = "x " * 80 + "a cat"
-    targets = build_targets(text, extract(text), chunks(bpe(text)))
+    targets = targets_in(text, extract(text), chunks(bpe(text)))
     assert targets.objects[-1].positions == (77 + 1 + 6,)
     assert targets.length == 154 and targets.content[74:77] == (75, 78, 79)
 
 
 def test_a_neighbour_without_a_space_is_not_taken_along():
-    targets = build_targets("1girl", extract("1girl"), chunks(["1", "girl</w>"]))
+    targets = targets_in("1girl", extract("1girl"), chunks(["1", "girl</w>"]))
     assert [(target.name, target.positions) for target in targets.objects] == [("girl", (2,))]
 
 
 def test_an_object_cut_off_by_the_encoder_is_left_out_with_its_relations():
     text = "a cat above a dog"
-    targets = build_targets(text, extract(text), chunks(bpe("a cat above")))
+    targets = targets_in(text, extract(text), chunks(bpe("a cat above")))
     assert [target.name for target in targets.objects] == ["cat"] and targets.relations == ()
 
 
 def test_repeated_words_keep_their_own_positions():
     text = "cat and cat"
-    targets = build_targets(text, find_words(text, "cat, cat"), chunks(bpe(text)))
+    targets = targets_in(text, find_words(text, "cat, cat"), chunks(bpe(text)))
     assert [target.positions for target in targets.objects] == [(1,), (3,)]
 
 
 def test_no_tokens_at_all():
-    targets = build_targets("", Scene(""), [])
+    targets = targets_in("", Scene(""), [])
     assert targets.objects == () and targets.length == targets.chunk == 0
 
 
@@ -213,9 +217,53 @@ def test_relations_have_a_normal_form_and_an_axis():
 
 def test_the_summary_tells_objects_tokens_and_relations():
     text = "a black car left of a clock"
-    summary = build_targets(
-        text, extract(text), chunks(["a</w>", "bl", "ack</w>", *bpe("car left of a clock")])
-    ).summary()
+    summary = targets_in(text, extract(text), chunks(["a</w>", "bl", "ack</w>", *bpe("car left of a clock")])).summary()
     assert "1. car (token 4), black (tokens 2-3)" in summary
     assert "black car – left of – clock" in summary and "8 tokens in 1 chunk of 77" in summary
     assert "No objects" in Targets("", (), (), (), (), 77, 77).summary()
+
+
+def test_a_tokenizer_that_spells_weights_is_read_against_the_text_as_typed():
+    typed = r"a (black:1.3) car \(old\)"
+    pieces = ["a", "Ġ(", "black", ":", "1", ".", "3", ")", "Ġcar", "Ġ(", "old", ")"]
+    reading = Reading(pieces, [1] * 12, range(20, 32), knows_weights=False)
+    targets = build_targets(typed, extract(parse_weights(typed)), [reading], [Stretch(0, 40)])
+    (car,) = targets.objects
+    assert car.positions == (28,) and [a.positions for a in car.attributes if a.text == "black"] == [(22,)]
+    assert targets.content == tuple(range(20, 32)) and targets.length == targets.chunk == 40
+
+
+def test_a_word_stands_in_the_stretch_of_each_encoder():
+    typed = "a cat and a dog"
+    clip = Reading(bpe(typed), range(1, 6), range(1, 6))
+    t5 = Reading(["▁", "a", "▁cat", "▁and", "▁", "a", "▁dog"], range(1, 8), range(77, 84))
+    stretches = [Stretch(0, 77, encoder="l"), Stretch(77, 256, "further", "t5")]
+    targets = build_targets(typed, extract(typed), [clip, t5], stretches)
+    assert [target.positions for target in targets.objects] == [(2, 79), (5, 83)]
+    assert targets.by_stretch(targets.objects[1].positions) == [[5], [83]]
+    maps = torch.rand(1, 2, 2, 333)
+    torch.testing.assert_close(word_map(maps, targets, (2, 3, 79)), maps[..., [2, 3]].mean(-1) + maps[..., 79])
+    assert targets.length == 333 and targets.columns_of() == 77 and targets.columns_of("further") == 256
+    assert targets.stretches == tuple(stretches) and "chunks of 77 and 256" in targets.summary()
+
+
+def test_tokens_that_do_not_reach_the_attention_have_no_place():
+    typed = "a cat and a dog"
+    reading = Reading(bpe(typed), range(1, 6), [0, 1, 2, None, None])
+    targets = build_targets(typed, extract(typed), [reading], [Stretch(0, 3)])
+    assert [target.name for target in targets.objects] == ["cat"] and targets.content == (0, 1, 2)
+
+
+def test_sentencepiece_spells_compatible_letters():
+    assert covered("a ﬁsh, ＣＡＴ", ["▁a", "▁fi", "sh", ",", "▁cat"]) == ["a", "ﬁ", "sh", ",", "ＣＡＴ"]
+
+
+def test_without_a_start_token_the_first_word_competes_and_is_edited():
+    """Attention Regulation gives the start token back what it had: T5 has none, a template's first token is one."""
+    t5 = Reading(["▁cat", "▁and", "▁dog"], [1, 2, 3], [0, 1, 2])
+    chat = Reading(["cat", "Ġand", "Ġdog"], [1, 1, 1], [3, 4, 5])
+    kept = [
+        kept_columns(build_targets("cat and dog", extract("cat and dog"), [reading], [Stretch(0, 9)]))
+        for reading in (t5, chat)
+    ]
+    assert kept == [[3], [0, 6]]

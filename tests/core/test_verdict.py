@@ -104,7 +104,7 @@ def test_words_at_a_spot():
     words = WordMaps(spelled_words(prompt))
     maps = torch.full((1, 8, 8, 77), 0.01)
     maps[0, 2:4, 2:4, 3:5] = 0.5
-    words.add(maps)
+    words.add(maps, prompt)
     mask = torch.zeros(1, 64, 64)
     mask[0, 16:32, 16:32] = 1
     ((name, share, times), *_) = words.at(mask)[0]

@@ -8,6 +8,7 @@ import comfy.samplers
 import torch
 from prompt_fidelity.core.methods import METHODS, LatentLoss
 from prompt_fidelity.host.models.random_models import load_random_model
+from prompt_fidelity.host.models.random_transformers import TRANSFORMERS
 from prompt_fidelity.host.sampling.install import attach
 from prompt_fidelity.host.text import encode_with_targets
 
@@ -100,3 +101,11 @@ def fingerprint(model) -> list:
         sorted(model.model_options.get("transformer_options", {})),
         [hook for module in network.modules() for hook in (*module._forward_hooks, *module._forward_pre_hooks)],
     ]
+
+
+def latent_of(family: str, height: int = 16, width: int = 24, batch: int = 1) -> tuple[int, ...]:
+    """The shape of a family's latents."""
+    if family not in TRANSFORMERS:
+        return batch, 4, height, width
+    made = TRANSFORMERS[family]
+    return batch, made.channels, *((1,) if made.framed else ()), height, width

@@ -7,7 +7,8 @@ import torch
 from comfy.ldm.modules.attention import CrossAttention, attention_pytorch
 from hostkit import models, patched, sample
 from prompt_fidelity.core.control.scores import ScoreEditor
-from prompt_fidelity.host.networks.unet import Site, cross_attention_sites, edited_sites
+from prompt_fidelity.host.networks.base import Site
+from prompt_fidelity.host.networks.families import network_of
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -94,18 +95,17 @@ def test_scores_are_written_out_in_the_layers_at_work_only(family):
     """Of the edited rows alone; a layer that is recorded but not edited writes its maps out once, all others none."""
     settings = {"resolution": "1/4"}
     controlled, record = patched(family, REGULATION, model=with_fused_attention(family), settings=settings)
-    network = controlled.model.diffusion_model
-    sites = cross_attention_sites(network)
-    edited = edited_sites(sites, 4, "first")
-    recorded = {site for site, level in sites.items() if level == 4}
-    written = WrittenScores(network)
+    network = network_of(controlled.model)
+    recorded = network.recorded(4)
+    edited = network.edited(recorded, "first")
+    written = WrittenScores(controlled.model.diffusion_model)
     try:
         with written:
             sample(controlled, family, size=(1, 4, 32, 32), steps=1)
     finally:
         written.remove()
     assert {str(site) for site in edited} == set(record.edits[0].layers)
-    assert edited < set(sites) and set(written.made) == recorded
+    assert edited < set(network.sites) and set(written.made) == recorded
     assert all(written.made[site] == 2 for site in recorded - edited)  # the product and its softmax, for the record
     # The scores, their exponentials while the edit is sought, the edited scores; the probabilities of both, those that
     # got their start and end tokens back, the same renormalised, and the difference to the plain ones.

@@ -9,7 +9,8 @@ import torch
 from hostkit import FAMILIES, LATENT_METHODS, encoded, models, noise, patched, sample
 from prompt_fidelity.core.methods import METHODS
 from prompt_fidelity.host.models.random_models import load_random_model
-from prompt_fidelity.host.networks.unet import Site
+from prompt_fidelity.host.networks.base import Site
+from prompt_fidelity.host.networks.tap import Tap
 from prompt_fidelity.host.sampling import run as run_module
 from prompt_fidelity.host.sampling.grad import differentiable
 
@@ -27,12 +28,12 @@ class Probe:
     def wants(self, progress):
         return not self.done
 
-    def step(self, x, progress, factor, evaluate, sigma):
+    def step(self, x, progress, factor, evaluate, sigma, showing):
         self.done = True
         self.use(x, evaluate)
         return x
 
-    def observe_after(self, maps):
+    def observe_after(self, maps, view):
         pass
 
 
@@ -56,7 +57,8 @@ def test_ending_the_pass_early_changes_no_bit_of_the_gradient(monkeypatch, famil
         gradients.append(gradient_of(method, family, x, evaluate))
 
     probe(monkeypatch, family, use, method=method)
-    monkeypatch.setattr(run_module, "last_site", lambda sites, level: Site("never", 0, 0))
+    never = property(lambda tap: Site("never", 0, 0), lambda tap, site: None)
+    monkeypatch.setattr(Tap, "end_after", never, raising=False)
     probe(monkeypatch, family, use, method=method)
     assert gradients[0].abs().max() > 0
     assert torch.equal(*gradients)

@@ -50,7 +50,7 @@ def both_ways(monkeypatch, family: str, method: str, widen=lambda x: x) -> tuple
         def wants(self, progress):
             return not self.done
 
-        def step(self, x, progress, factor, evaluate, sigma):
+        def step(self, x, progress, factor, evaluate, sigma, showing):
             self.done = True
             assert torch.equal(x, found["x"].to(x.dtype))
             leaf = widen(x.clone()).requires_grad_()
@@ -59,12 +59,12 @@ def both_ways(monkeypatch, family: str, method: str, widen=lambda x: x) -> tuple
             found["separate"] = -factor * torch.autograd.grad(size * loss, leaf)[0]
             return x
 
-        def observe_after(self, maps):
+        def observe_after(self, maps, view):
             pass
 
     monkeypatch.setattr(guidance, "wide", widen)
     monkeypatch.setattr(prediction.PredictionGuide, "note", noted)
-    model, record = patched(family, method, settings=GUIDED)
+    model, record = patched(family, method, settings=GUIDED | {"end": 0.5})  # two steps at least
     sample(model, family, size=(2, 4, 24, 32), steps=4)
     monkeypatch.setattr(run, "LatentOptimiser", Probe)
     sample(patched(family, method)[0], family, size=(2, 4, 24, 32), steps=4)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from prompt_fidelity.host.sampling.memory import kept_bytes
+from prompt_fidelity.host.networks.families import network_of
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 import kept  # noqa: E402
@@ -16,9 +16,11 @@ LIMITS = {("sd15", (64, 64)): 0.10e9, ("sd21", (96, 96)): 0.2e9, ("sdxl", (128, 
 
 @pytest.mark.parametrize(("family", "latent"), LIMITS)
 def test_the_estimate_is_what_is_kept(family, latent):
-    network = kept.network_of(family, torch.bfloat16)
+    model = kept.model_of(family, torch.bfloat16)
+    network = network_of(model)
+    sites, _ = network.looked_at("auto", *latent)
     for run_again in (False, True):
-        counted = kept.kept(network, latent, torch.bfloat16, run_again)
-        estimated = kept_bytes(network, (1, 4, *latent), 2, run_again, 4)
+        counted = kept.kept(model, latent, torch.bfloat16, run_again)
+        estimated = network.kept_bytes((1, 4, *latent), 2, run_again, sites)
         assert counted < estimated < 1.3 * counted
     assert counted < LIMITS[family, latent]

@@ -22,7 +22,7 @@ CONTRACT = {
     "FidelityExtractTargets": (["clip", "text", "words"], ["CONDITIONING", "FIDELITY_TARGETS", "STRING"]),
     "FidelitySelectMethod": (["method"], ["FIDELITY_METHOD"]),
     "FidelityApply": (
-        ["model", "method", "targets", "strength", "start_percent", "end_percent", "layout", "recompute"],
+        ["model", "method", "targets", "strength", "start_percent", "end_percent", "layout", "recompute", "blocks"],
         ["MODEL", "FIDELITY_RECORD"],
     ),
     "FidelityViewMaps": (
@@ -50,6 +50,11 @@ CONTRACT = {
         ["FIDELITY_METHOD", "IMAGE", "STRING"],
     ),
     "FidelitySpaceTimeWeights": (["weights"], ["FIDELITY_METHOD"]),
+    "FidelityPickSeeds": (
+        "model positive negative targets latent first_seed count share steps cfg sampler_name scheduler denoise keep "
+        "vae at_once".split(),
+        ["INT", "INT", "STRING", "IMAGE"],
+    ),
 }
 PRESETS = {
     "t_sam": ["repo", "paper", "paper-free", "demo"],
@@ -58,6 +63,8 @@ PRESETS = {
     "syngen": ["published", "demo"],
     "divide_and_bind": ["paper", "demo"],
     "space_time": ["paper", "repo", "demo"],
+    "layout_guidance": ["published", "demo"],
+    "box_diff": ["published", "demo"],
 }
 
 
@@ -90,10 +97,10 @@ def test_everything_is_explained(node):
 
 def test_every_method_and_preset_can_be_chosen():
     method = FidelitySelectMethod.GET_SCHEMA().inputs[0]
-    assert [option.key for option in method.options] == [*METHODS, "auto"]
-    for option in method.options[:-1]:
+    assert [option.key for option in method.options] == ["auto", *METHODS]  # a fresh node starts at auto
+    for option in method.options[1:]:
         presets = [preset.key for preset in option.inputs[0].options]
-        assert presets == [*PRESETS[option.key], "custom"]
+        assert presets == ["auto", *PRESETS[option.key], "custom"]
         for preset in presets[:-1]:
             (chosen,) = FidelitySelectMethod.execute({"method": option.key, "preset": {"preset": preset}}).args
             assert chosen.preset == preset

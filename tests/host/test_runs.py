@@ -44,8 +44,12 @@ def test_a_seed_reproduces_its_picture(method):
     assert torch.equal(sample(patched(method=method)[0]), once)
 
 
+# Losses whose gradient is smooth enough on a random network that rounding stays rounding.
+SMOOTH = [name for name in LATENT_METHODS if not METHODS[name].takes_layout]
+
+
 @every_family
-@pytest.mark.parametrize("method", LATENT_METHODS)
+@pytest.mark.parametrize("method", SMOOTH)
 @pytest.mark.parametrize("cfg", [1.0, 5.0])
 def test_images_of_a_batch_equal_the_same_images_drawn_singly(family, method, cfg):
     starts = noise(3, 4, 16, 24)
@@ -61,15 +65,15 @@ def test_images_of_a_batch_equal_the_same_images_drawn_singly(family, method, cf
 
 
 @every_family
-@pytest.mark.parametrize("method", sorted(set(METHODS) - set(LATENT_METHODS)))
+@pytest.mark.parametrize("method", sorted(set(METHODS) - set(SMOOTH)))
 def test_images_of_a_batch_equal_single_ones_when_rounding_cannot_tell_them_apart(family, method):
-    """Attention Regulation's descent takes the best of its iterations: in float32 rounding alone can choose another
-    one.
+    """Attention Regulation's descent takes the best of its iterations, BoxDiff the strongest pixels: in float32
+    rounding alone can choose another one.
     """
     starts = noise(3, 4, 16, 24)
     with torch.inference_mode():
         model = models(family, torch.float64)[0]
-    controlled, record = patched(family, method, model=model)
+    controlled, record = patched(family, method, model=model, settings={"refine_steps": 1})
     batch = sample(controlled, family, start=starts, steps=4)
     singles = torch.cat([sample(controlled, family, start=starts[i : i + 1], steps=4) for i in range(3)])
     assert (batch - singles).abs().max() <= 1e-4 * singles.std()  # the latents between the steps stay float32

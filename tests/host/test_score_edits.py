@@ -10,9 +10,11 @@ from prompt_fidelity.core.control.scores import NO_LAYER, ScoreEditor
 from prompt_fidelity.core.maps.view import Place
 from prompt_fidelity.core.methods.attention_regulation import AttentionRegulation
 from prompt_fidelity.core.show.report import headline, report
+from prompt_fidelity.host.networks.attention import CrossAttention, split_heads
+from prompt_fidelity.host.networks.base import Site
 from prompt_fidelity.host.networks.edits import EditChain, LayerEdit
+from prompt_fidelity.host.networks.families import network_of
 from prompt_fidelity.host.networks.rows import Part
-from prompt_fidelity.host.networks.unet import Site, cross_attention_sites, edited_sites, split_heads
 from prompt_fidelity.host.sampling.install import attach
 from prompt_fidelity.host.sampling.samplers import SAMPLERS
 
@@ -232,7 +234,7 @@ def test_a_replacement_of_cross_attention_is_kept_and_edited():
         return optimized_attention(q, k, v, extra_options["n_heads"]) + extra
 
     with_adapter = models("sd1")[0].clone()
-    for site in cross_attention_sites(with_adapter.model.diffusion_model):
+    for site in network_of(with_adapter.model).sites:
         with_adapter.set_model_attn2_replace(adapter, site.block, site.number)
     controlled, record = patched(method=REGULATION, model=with_adapter)
     drawn, only_adapter = sample(controlled, steps=1), sample(with_adapter, steps=1)
@@ -305,10 +307,10 @@ def test_a_network_that_was_skipped_is_reported():
 def test_sdxl_edits_the_chosen_layers_of_each_block(layers, expected):
     controlled, record = patched("sdxl", REGULATION, settings={"layers": layers, "resolution": "1/4"})
     sample(controlled, "sdxl", size=(1, 4, 32, 32), steps=1)
-    sites = cross_attention_sites(controlled.model.diffusion_model)
-    blocks = {(site.block, site.number) for site, level in sites.items() if level == 4}
+    network = network_of(controlled.model)
+    blocks = {(site.block, site.number) for site in network.at_level(4)}
     wanted = {Site(*block, index) for block in blocks for index in expected}
-    assert edited_sites(sites, 4, layers) == wanted
+    assert network.edited(network.recorded(4), layers) == wanted
     assert set(record.edits[0].layers) == {str(site) for site in wanted}
     assert not any(layer.startswith("middle") for layer in record.edits[0].layers)
 
@@ -325,23 +327,17 @@ def test_a_layers_output_is_that_of_the_edited_probabilities():
         def parts(self, options, count, keys):
             return [Part(slice(2, 4), "positive", Place.whole(2, 16, 16), 77)]
 
-        def makes_map(self, options, pixels):
+        def makes_map(self, size, pixels):
             return True
 
     chain = EditChain()
     chain.edits.append(LayerEdit(editor, SecondChunk(), frozenset({Site("input", 7, 0)})))
-    options = {
-        "activations_shape": [4, 8, 16, 16],
-        "block": ("input", 7),
-        "block_index": 0,
-        "uuids": ["negative", "positive"],
-    }
     q, k, v = noise(4, 256, 32), noise(4, 77, 32, seed=1), noise(4, 77, 32, seed=2)
     out = attention_pytorch(q, k, v, 2)
-    edited = chain.applied(out, q, k, v, 2, options)
+    heads = [split_heads(tensor, 2) for tensor in (q, k, v)]
+    edited = chain.applied(out, CrossAttention(Site("input", 7, 0), (16, 16), {}, *heads))
     assert torch.equal(edited[:2], out[:2])
     expected = (chain.final[2] @ split_heads(v[2:], 2)).transpose(1, 2).flatten(2)
     torch.testing.assert_close(edited[2:], expected, rtol=1e-4, atol=1e-5)
     assert (edited[2:] - out[2:]).abs().max() > 0.1
-    elsewhere = {**options, "block": ("input", 8)}
-    assert chain.applied(out, q, k, v, 2, elsewhere) is out
+    assert chain.applied(out, CrossAttention(Site("input", 8, 0), (16, 16), {}, *heads)) is out

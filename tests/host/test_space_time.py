@@ -12,7 +12,7 @@ from prompt_fidelity.core.methods import METHODS, SpaceTime
 from prompt_fidelity.core.methods.space_time import SpaceTimeSettings
 from prompt_fidelity.core.show.report import report
 from prompt_fidelity.host.errors import HostError
-from prompt_fidelity.host.networks.mixes import cross_attentions
+from prompt_fidelity.host.networks.unet_layers import cross_attentions
 from prompt_fidelity.host.sampling.install import attach
 from prompt_fidelity.host.sampling.samplers import SAMPLERS
 
@@ -69,7 +69,7 @@ def test_an_object_that_has_everything_is_drawn_from_its_own_prompt_alone(family
 def test_every_layer_gives_what_the_rule_says():
     """Each cross-attention's output, computed here from its own inputs, and only inside the regions."""
     model, layout = models("sd1")[0], placed("sd1", Box(0.0, 0.0, 0.5, 1.0), Box(0.5, 0.0, 1.0, 0.5))
-    layers = cross_attentions(model.model.diffusion_model)
+    layers = {site: layer for site, _, layer in cross_attentions(model.model.diffusion_model)}
     with torch.inference_mode():
         local = encoded("sd1")[1].encode(["a photo of a black car", "a photo of a white clock"])
     seen, checked = {}, []
@@ -177,7 +177,7 @@ def test_weighted_and_long_prompts(text):
 
 def test_the_local_prompts_are_projected_once_per_layer_and_run():
     model = models("sd1")[0]
-    layers = cross_attentions(model.model.diffusion_model)
+    layers = {site: layer for site, _, layer in cross_attentions(model.model.diffusion_model)}
     calls = []
     handles = [
         layer.to_k.register_forward_pre_hook(lambda module, args: calls.append(args[0].shape))

@@ -4,7 +4,7 @@ import comfy.sd1_clip
 import pytest
 import torch
 from prompt_fidelity.core.prompt import extract, find_words, parse_weights
-from prompt_fidelity.core.prompt.tokens import build_targets
+from readings import targets_in
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def bytes_of(pieces: str) -> bytes:
 def targets_of(tokenizer, typed: str, words: str = ""):
     text = parse_weights(typed).text
     chunks = chunks_of(tokenizer, typed)
-    return build_targets(typed, find_words(text, words) if words else extract(text), chunks), chunks
+    return targets_in(typed, find_words(text, words) if words else extract(text), chunks), chunks
 
 
 def check(targets, chunks):

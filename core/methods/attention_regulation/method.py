@@ -207,10 +207,11 @@ class AttentionRegulation(ScoreEdit):
 
 
 def kept_columns(targets: Targets) -> list[int]:
-    """The start token and the first end token of each of the encoder's chunks."""
-    chunk = targets.chunk or targets.length
+    """The start token, if there is one, and the first token after the words (the end token) of each of the encoder's
+    chunks.
+    """
     columns = []
-    for start in range(0, targets.length, chunk):
-        last = max((p for p in targets.content if start < p < start + chunk), default=start)
-        columns += [start, last + 1] if last + 1 < start + chunk else [start]
+    for stretch, words in zip(targets.stretches, targets.by_stretch(targets.content), strict=True):
+        last = max(words, default=stretch.start)
+        columns += [p for p in (stretch.start, last + 1) if p in stretch.columns and p not in words]
     return columns

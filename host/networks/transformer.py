@@ -1,0 +1,102 @@
+"""What the transformers of all families have in common: stacks of blocks on one grid of the picture's patches."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from .base import Block, Network, Site
+from .chosen import chosen_sites
+
+_LEVELS = 4  # maps can be had at the grid's own size, and at halves of it
+_TEXT = 512  # tokens of a usual text encoder, for estimates
+
+
+@dataclass(frozen=True)
+class Family:
+    """What is to be known of a family whose network fits a kind.
+
+    `stacks` are the names of its blocks and the attributes that hold them, in the order of the forward pass; `patch`
+    and `width` the attributes that say how many latent cells a token has, one way, and how wide it is. `usual`: the
+    blocks that are looked at unless the artist chooses others, (name, from, to) as shares of the stack's depth; all if
+    there are none. `kept` is what a block keeps for backward, in tensors of its width, for estimates. `announces`:
+    whether the host's options name the block at work (block_type, block_index). `words` is the attribute of a block
+    that holds its cross-attention.
+    """
+
+    title: str
+    stacks: tuple[tuple[str, str], ...]
+    patch: str = "patch_size"
+    width: str = "hidden_size"
+    usual: tuple[tuple[str, float, float], ...] = ()
+    kept: int = 14
+    announces: bool = False
+    words: str = ""
+
+
+class Transformer(Network):
+    """A network of one resolution, of a `family`."""
+
+    def __init__(self, family: Family, model: torch.nn.Module):
+        self.family = family
+        patch = getattr(model.diffusion_model, family.patch)
+        self.patch = int(patch if isinstance(patch, int) else patch[-1])
+        super().__init__(model)
+
+    @property
+    def title(self) -> str:
+        return self.family.title
+
+    @property
+    def modules(self) -> dict[Site, torch.nn.Module]:
+        """Every block by its site, in the order of the forward pass."""
+        return {
+            Site(name, number): block
+            for name, attribute in self.family.stacks
+            for number, block in enumerate(getattr(self.module, attribute, ()))
+        }
+
+    def find_sites(self) -> dict[Site, int]:
+        return dict.fromkeys(self.modules, self.patch)
+
+    @property
+    def levels(self) -> list[int]:
+        return [self.patch * 2**i for i in range(_LEVELS)]
+
+    def at_level(self, level: int) -> list[Site]:
+        return list(self.sites)  # maps of the grid's own size are put together to coarser ones
+
+    def recorded(self, level: int, blocks: str = "auto") -> frozenset[Site]:
+        return frozenset(chosen_sites(self.at_level(level), blocks, self.title, self._usual()))
+
+    def _usual(self) -> list[Site] | None:
+        if not self.family.usual:
+            return None
+        found = []
+        for name, first, last in self.family.usual:
+            depth = sum(site.block == name for site in self.sites)
+            found += [Site(name, number) for number in range(int(first * depth), math.ceil(last * depth))]
+        return [site for site in self.sites if site in found]
+
+    def edited(self, sites: frozenset[Site], layers: str) -> frozenset[Site]:
+        return sites  # a block has one attention to the words
+
+    def blocks(self) -> list[Block]:
+        return [Block(module, site) for site, module in self.modules.items()]
+
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        """Tokens down and across of a latent; what does not fill a patch is filled up."""
+        return math.ceil(height / self.patch), math.ceil(width / self.patch)
+
+    def kept_bytes(self, shape, itemsize, run_again, sites) -> int:
+        h, w = self.grid(*shape[-2:])
+        tokens = h * w + (_TEXT if self.joint else 0)
+        a_tensor = tokens * int(getattr(self.module, self.family.width)) * itemsize
+        order = list(self.sites)
+        blocks = len(order) if sites is None else order.index(self.last(sites)) + 1
+        recorded = 0 if sites is None else len(sites)
+        # The block that the pass ends in is kept whole, and of each recorded one the maps.
+        kept = (blocks - 1 + self.family.kept if run_again else blocks * self.family.kept) + recorded
+        return int(shape[0] * a_tensor * kept)

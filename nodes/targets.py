@@ -3,9 +3,9 @@
 from comfy_api.latest import io
 
 from ..host.known_conditioning import find_in_conditioning
-from ..host.progress import show_on_node
+from ..host.progress import with_text
 from ..host.text import encode_with_targets
-from .types import CATEGORY, Targets, node_id_of
+from .types import CATEGORY, Targets
 
 
 class FidelityExtractTargets(io.ComfyNode):
@@ -60,8 +60,7 @@ class FidelityExtractTargets(io.ComfyNode):
     def execute(cls, clip, text: str, words: str = "") -> io.NodeOutput:
         conditioning, targets = encode_with_targets(clip, text, words)
         summary = targets.summary()
-        show_on_node(summary, node_id_of(cls))
-        return io.NodeOutput(conditioning, targets, summary)
+        return io.NodeOutput(conditioning, targets, summary, ui=with_text(targets.summary(positions=False)))
 
 
 class FidelityTargetsInConditioning(io.ComfyNode):
@@ -108,8 +107,7 @@ class FidelityTargetsInConditioning(io.ComfyNode):
     def execute(cls, conditioning, clip, text: str, words: str = "") -> io.NodeOutput:
         conditioning, targets = find_in_conditioning(clip, conditioning, text, words)
         summary = targets.summary()
-        show_on_node(summary, node_id_of(cls))
-        return io.NodeOutput(conditioning, targets, summary)
+        return io.NodeOutput(conditioning, targets, summary, ui=with_text(targets.summary(positions=False)))
 
 
 NODES = [FidelityExtractTargets, FidelityTargetsInConditioning]

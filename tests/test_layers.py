@@ -15,7 +15,7 @@ LAYERS = ("core", "host", "nodes")
 FLOORS = {
     "core": [
         ("show",), ("control",), ("search",), ("methods",), ("layout",), ("maps",), ("prompt",),
-        ("drawing", "settings", "copies"), ("errors", "keeping"),
+        ("drawing", "settings", "copies"), ("fonts",), ("errors", "keeping"),
     ],
     "host": [
         ("layout", "known_conditioning"), ("optimise", "seeds"), ("sampling",), ("text",), ("networks", "encoders"),

@@ -20,6 +20,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 CONTRACT = {
     "FidelityExtractTargets": (["clip", "text", "words"], ["CONDITIONING", "FIDELITY_TARGETS", "STRING"]),
+    "FidelityTargetsInConditioning": (
+        ["conditioning", "clip", "text", "words"],
+        ["CONDITIONING", "FIDELITY_TARGETS", "STRING"],
+    ),
     "FidelitySelectMethod": (["method"], ["FIDELITY_METHOD"]),
     "FidelityApply": (
         ["model", "method", "targets", "strength", "start_percent", "end_percent", "layout", "recompute", "blocks"],

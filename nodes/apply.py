@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from ..host.progress import show_on_node
+from ..host.progress import with_text
 from ..host.sampling.ability import abilities
 from ..host.sampling.install import attach
 from ..host.sampling.recompute import CHOICES
@@ -116,8 +116,7 @@ class FidelityApply(io.ComfyNode):
             blocks=blocks,
         )
         said = "\n".join(record.warnings) or f"{record.method.title} is attached."
-        show_on_node(f"{said}\n{abilities(model)}", node)
-        return io.NodeOutput(patched, record)
+        return io.NodeOutput(patched, record, ui=with_text(f"{said}\n{abilities(model)}"))
 
 
 NODES = [FidelityApply]

@@ -5,11 +5,12 @@ import sys
 from pathlib import Path
 
 import comfy.cli_args
+import comfy.model_management
 import latent_preview
 import numpy as np
 import pytest
 import torch
-from hostkit import noise, sample
+from hostkit import encoded, models, noise, sample
 from prompt_fidelity.core.methods import METHODS
 from prompt_fidelity.core.methods.auto import Auto
 from prompt_fidelity.host.errors import HostError
@@ -109,6 +110,19 @@ def test_auto_edits_the_attention_and_taca_says_nothing_against_it(loaded, asked
         record = attach(loaded[0], Auto(METHODS), asked[1])[1]
         assert "Attention Regulation" in record.method.title
         assert attach(loaded[0], METHODS["taca"](), asked[1])[1].warnings == []
+
+
+def test_a_unet_is_told_apart_and_one_that_fills_the_memory_is_spared_gradients(monkeypatch):
+    patcher, targets = models("sd1")[0], encoded("sd1")[1]
+
+    def attached(method):
+        with torch.inference_mode():
+            return attach(patcher, method, targets)[1]
+
+    assert attached(Auto(METHODS)).method.name == "syngen" and "U-Net" in abilities(patcher)
+    assert "the words have the attention to themselves" in attached(METHODS["taca"]()).warnings[0]
+    monkeypatch.setattr(comfy.model_management, "get_total_memory", lambda *_: 1.2 * patcher.model_size())
+    assert attached(Auto(METHODS)).method.name == "attention_regulation"
 
 
 def test_the_hosts_preview_shows_the_cells_colours(monkeypatch, loaded):

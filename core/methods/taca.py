@@ -52,7 +52,7 @@ class Taca(ScoreEdit):
     name = "taca"
     title = "TACA"
     paper = "2506.07986"
-    PRESETS = {"published": TacaSettings(), "demo": TacaSettings(end=0.5)}
+    PRESETS = {"published": TacaSettings(), "demo": TacaSettings(temperature=1.5, end=0.5)}
     settings: TacaSettings
 
     def applies(self, targets: Targets) -> bool:

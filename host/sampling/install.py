@@ -14,7 +14,7 @@ from ..errors import HostError
 from ..models.family import family_of
 from ..networks.base import Network
 from ..networks.families import network_of
-from ..networks.rows import controlled
+from ..networks.rows import controlled, text_columns
 from ..networks.unet import UNet
 from .giving_back import give_back_memory
 from .memory import Memory, is_tight
@@ -199,7 +199,7 @@ class _OuterSample(CopiesToItself):
                 f'("{plan.targets.prompt[:60]}"). Connect the conditioning output of that Extract Targets node to the '
                 f"sampler's positive input."
             )
-        if any(cond["cross_attn"].shape[1] < plan.targets.length for cond in conds):
+        if any(text_columns(cond, plan.targets) < plan.targets.length for cond in conds):
             raise HostError(
                 f'The positive prompt was shortened after Extract Targets ("{plan.targets.prompt[:60]}"), so its words '
                 f"are no longer where they were found. "

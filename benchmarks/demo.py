@@ -145,7 +145,7 @@ def main() -> None:
                     )
                     row.append((TITLES.get(name, method.title), picture[0]))
                 overlays = FidelityViewMaps.execute(record, targets, picture, False).args[0]
-                row += [("", overlay) for overlay in overlays]
+                row.append(("where the model looked", overlays[0]))
                 pictures.append(row)
             path = options.out / f"demo_{prompt.replace(' ', '_')}.png"
             save(

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import comfy.model_management
 import comfy.utils
+from comfy_api.latest import ui
 from comfy_execution.utils import get_executing_context
 from PIL import Image
 from torch import Tensor
@@ -15,10 +16,20 @@ except ImportError:  # the host's classes are used without its server, as in the
 
 
 def show_on_node(text: str, node_id: str | None) -> None:
-    """Writes a line of text on a node of the graph, where a server runs."""
+    """Writes a line of text on a node of the graph while it lasts, where a server runs; to the browser that queued the
+    run alone, as node ids mean other nodes elsewhere. What is to stay goes with the node's output (`with_text`).
+    """
     server = getattr(PromptServer, "instance", None)
-    if server is not None and node_id is not None:
-        server.send_progress_text(text, node_id)
+    if server is not None and node_id is not None and server.client_id is not None:
+        server.send_progress_text(text, node_id, server.client_id)
+
+
+def with_text(text: str, images: ui.PreviewImage | None = None) -> dict:
+    """A node's output for the page: words, kept with its lines, and pictures. The host keeps it with the run: cached
+    runs and the queue's history bring it back. web/text.js draws it on the node.
+    """
+    shown = ui.PreviewText(text).as_dict()
+    return {**images.as_dict(), **shown} if images is not None else shown
 
 
 def progress_bar() -> Callable[[int, int, Tensor | None], None]:

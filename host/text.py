@@ -23,8 +23,9 @@ from .networks.rows import KEY
 def encode_with_targets(clip, text: str, words: str = "") -> tuple[list, Targets]:
     """The host's CONDITIONING for `text`, marked as that of its Targets, and the Targets themselves.
 
-    `words` (comma or line separated) names the objects; without it they are read from the prompt. Raises
-    core.prompt.WordNotFound for a word that is not in the prompt, and HostError without a usable CLIP.
+    `words` (comma or line separated) names the objects; without it they are those marked in the prompt
+    (core.prompt.marks), or else read from it. Raises core.prompt.WordNotFound for a word that is not in the prompt, and
+    HostError without a usable CLIP.
     """
     if clip is None:
         raise HostError(
@@ -32,7 +33,8 @@ def encode_with_targets(clip, text: str, words: str = "") -> tuple[list, Targets
             "it."
         )
     parsed = prompts.parse_weights(text)
-    scene = prompts.find_words(parsed.text, words) if words.strip() else prompts.extract(parsed)
+    words = words if words.strip() else ", ".join(prompts.marked(parsed))
+    scene = prompts.find_words(parsed.text, words) if words else prompts.extract(parsed)
     tokens = clip.tokenize(text, return_word_ids=True)
     encoders = encoders_of(clip, tokens)
     with listening(encoders) as heard:

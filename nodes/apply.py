@@ -2,7 +2,8 @@
 
 from comfy_api.latest import io
 
-from ..host.progress import show_on_node
+from ..host.progress import with_text
+from ..host.sampling.ability import abilities
 from ..host.sampling.install import attach
 from ..host.sampling.recompute import CHOICES
 from .types import CATEGORY, Layout, Method, Record, Targets, node_id_of
@@ -114,8 +115,8 @@ class FidelityApply(io.ComfyNode):
             recompute=recompute,
             blocks=blocks,
         )
-        show_on_node("\n".join(record.warnings) or f"{record.method.title} is attached.", node)
-        return io.NodeOutput(patched, record)
+        said = "\n".join(record.warnings) or f"{record.method.title} is attached."
+        return io.NodeOutput(patched, record, ui=with_text(f"{said}\n{abilities(model)}"))
 
 
 NODES = [FidelityApply]

@@ -5,8 +5,8 @@ from comfy_api.latest import io, ui
 from ..core import layout as layouts
 from ..core.layout.preview import preview
 from ..host.layout.predictors import PREDICTORS, predict
-from ..host.progress import show_on_node
-from .types import CATEGORY, Elements, Layout, Targets, node_id_of
+from ..host.progress import with_text
+from .types import CATEGORY, Elements, Layout, Targets
 from .widgets import settings_from, widgets
 
 _TARGETS = Targets.Input("targets", tooltip="From Extract Targets.")
@@ -33,9 +33,9 @@ def _outputs(what: str) -> list[io.Output]:
 
 
 def _shown(cls, layout, image=None):
-    """The preview, and what to say on the node."""
-    show_on_node(layout.summary(), node_id_of(cls))
-    return preview(layout, None if image is None else image[0])
+    """The preview, and what the page shows on the node: the preview too, and words."""
+    picture = preview(layout, None if image is None else image[0])
+    return picture, with_text(layout.summary(), ui.PreviewImage(picture, cls=cls))
 
 
 class FidelityPredictLayout(io.ComfyNode):
@@ -100,10 +100,8 @@ class FidelityPredictLayout(io.ComfyNode):
         layout = predict(
             predictor["predictor"], settings, targets, width, height, seed, model=model, conditioning=conditioning
         )
-        picture = _shown(cls, layout)
-        return io.NodeOutput(
-            layout, picture, layouts.to_boxes(layout), layouts.to_elements(layout), ui=ui.PreviewImage(picture, cls=cls)
-        )
+        picture, shown = _shown(cls, layout)
+        return io.NodeOutput(layout, picture, layouts.to_boxes(layout), layouts.to_elements(layout), ui=shown)
 
 
 class FidelityLayoutFromBoxes(io.ComfyNode):
@@ -145,8 +143,8 @@ class FidelityLayoutFromBoxes(io.ComfyNode):
     @classmethod
     def execute(cls, targets, width: int, height: int, boxes=None, json: str = "", image=None) -> io.NodeOutput:
         layout = layouts.from_boxes(json if boxes is None else boxes, targets, width, height)
-        picture = _shown(cls, layout, image)
-        return io.NodeOutput(layout, picture, ui=ui.PreviewImage(picture, cls=cls))
+        picture, shown = _shown(cls, layout, image)
+        return io.NodeOutput(layout, picture, ui=shown)
 
 
 class FidelityLayoutFromMasks(io.ComfyNode):
@@ -178,8 +176,8 @@ class FidelityLayoutFromMasks(io.ComfyNode):
     @classmethod
     def execute(cls, targets, masks, objects: str = "", image=None) -> io.NodeOutput:
         layout = layouts.from_masks(masks, targets, objects)
-        picture = _shown(cls, layout, image)
-        return io.NodeOutput(layout, picture, ui=ui.PreviewImage(picture, cls=cls))
+        picture, shown = _shown(cls, layout, image)
+        return io.NodeOutput(layout, picture, ui=shown)
 
 
 NODES = [FidelityPredictLayout, FidelityLayoutFromBoxes, FidelityLayoutFromMasks]

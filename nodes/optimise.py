@@ -5,9 +5,9 @@ from comfy_api.latest import io, ui
 from ..core.search import learned_weights
 from ..core.show.plot import epochs_plot
 from ..host.optimise import SCHEDULERS, Sampling, optimise_space_time
-from ..host.progress import progress_bar, show_on_node
+from ..host.progress import progress_bar
 from ..host.scoring import ClipScorer
-from .types import CATEGORY, Layout, Method, Targets, clip_inputs, node_id_of
+from .types import CATEGORY, Layout, Method, Targets, clip_inputs
 
 
 class FidelityOptimiseSpaceTime(io.ComfyNode):
@@ -131,7 +131,7 @@ class FidelityOptimiseSpaceTime(io.ComfyNode):
         learning_rate,
         method=None,
     ) -> io.NodeOutput:
-        scorer, sampling, node = ClipScorer(clip, clip_vision), Sampling(seed, steps, cfg, scheduler), node_id_of(cls)
+        scorer, sampling = ClipScorer(clip, clip_vision), Sampling(seed, steps, cfg, scheduler)
         found, learning = optimise_space_time(
             model,
             positive,
@@ -148,7 +148,6 @@ class FidelityOptimiseSpaceTime(io.ComfyNode):
             told=progress_bar(),
         )
         report = learning.report(found.names)
-        show_on_node(report, node)
         lines = {name: [epoch.parts[name] for epoch in learning.epochs] for name in learning.best.parts}
         plot = epochs_plot(lines, "Space-Time Attention: 1 less CLIP's similarity")
         return io.NodeOutput(found, plot, learned_weights.to_text(found), ui=ui.PreviewText(report))

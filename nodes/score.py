@@ -2,9 +2,8 @@
 
 from comfy_api.latest import io, ui
 
-from ..host.progress import show_on_node
 from ..host.scoring import ClipScorer
-from .types import CATEGORY, Targets, clip_inputs, node_id_of
+from .types import CATEGORY, Targets, clip_inputs
 
 
 class FidelityScore(io.ComfyNode):
@@ -44,7 +43,6 @@ class FidelityScore(io.ComfyNode):
     def execute(cls, image, targets, clip, clip_vision) -> io.NodeOutput:
         found = ClipScorer(clip, clip_vision).score(image, targets)
         text = found.report()
-        show_on_node(text, node_id_of(cls))
         return io.NodeOutput(float(found.full.mean()), float(found.minimum.mean()), text, ui=ui.PreviewText(text))
 
 

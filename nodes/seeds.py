@@ -4,9 +4,9 @@ from comfy_api.latest import io, ui
 
 from ..core.search.seeds import ranked, seeds_from, summary
 from ..core.show.render import side_by_side
-from ..host.progress import progress_bar, show_on_node
+from ..host.progress import progress_bar, with_text
 from ..host.seeds import SAMPLERS, SCHEDULERS, FirstPart, decoder, look_at_seeds
-from .types import CATEGORY, Targets, node_id_of
+from .types import CATEGORY, Targets
 
 _A_ROW = 4  # pictures of the contact sheet side by side
 
@@ -119,12 +119,11 @@ class FidelityPickSeeds(io.ComfyNode):
         early = look_at_seeds(model, positive, negative, targets, latent, seeds, part, decode, progress_bar())
         best_first = ranked(seeds, [each.signs for each in early])
         scores = summary(best_first)
-        show_on_node(scores, node_id_of(cls))
         pictures = {each.seed: each.picture for each in early}
         shown = [(f"{i}. seed {one.seed}", pictures[one.seed]) for i, one in enumerate(best_first, start=1)]
         sheet = side_by_side([shown[i : i + _A_ROW] for i in range(0, len(shown), _A_ROW)])
         best = [one.seed for one in best_first[:keep]]
-        return io.NodeOutput(best[0], best, scores, sheet, ui=ui.PreviewImage(sheet, cls=cls))
+        return io.NodeOutput(best[0], best, scores, sheet, ui=with_text(scores, ui.PreviewImage(sheet, cls=cls)))
 
 
 NODES = [FidelityPickSeeds]

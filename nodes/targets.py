@@ -2,9 +2,10 @@
 
 from comfy_api.latest import io
 
-from ..host.progress import show_on_node
+from ..host.known_conditioning import find_in_conditioning
+from ..host.progress import with_text
 from ..host.text import encode_with_targets
-from .types import CATEGORY, Targets, node_id_of
+from .types import CATEGORY, Targets
 
 
 class FidelityExtractTargets(io.ComfyNode):
@@ -39,7 +40,8 @@ class FidelityExtractTargets(io.ComfyNode):
                     placeholder="optional: black car, clock",
                     tooltip="Leave empty to have the objects found for you. Or name them yourself, separated by "
                     "commas, in words that stand in the prompt; "
-                    "an entry may include its attributes, such as 'black car'.",
+                    "an entry may include its attributes, such as 'black car'. In the prompt itself, a weight of 1 "
+                    "marks them: a (black car:1) and a (clock:1).",
                 ),
             ],
             outputs=[
@@ -58,8 +60,54 @@ class FidelityExtractTargets(io.ComfyNode):
     def execute(cls, clip, text: str, words: str = "") -> io.NodeOutput:
         conditioning, targets = encode_with_targets(clip, text, words)
         summary = targets.summary()
-        show_on_node(summary, node_id_of(cls))
-        return io.NodeOutput(conditioning, targets, summary)
+        return io.NodeOutput(conditioning, targets, summary, ui=with_text(targets.summary(positions=False)))
 
 
-NODES = [FidelityExtractTargets]
+class FidelityTargetsInConditioning(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="FidelityTargetsInConditioning",
+            display_name="Targets in Conditioning",
+            category=CATEGORY,
+            description="Finds the objects of a prompt in a conditioning that another node has encoded: other packs' "
+            "prompt nodes, SDXL's with two texts, prompts in parts (BREAK). Where Extract Targets can encode it, "
+            "use that.",
+            search_aliases=["existing conditioning", "prompt control", "advanced clip text encode", "break"],
+            inputs=[
+                io.Conditioning.Input("conditioning", tooltip="What the other node has encoded."),
+                io.Clip.Input("clip", tooltip="The text encoder that it was encoded with."),
+                io.String.Input(
+                    "text",
+                    multiline=True,
+                    tooltip="The prompt that it was encoded from, word for word; of SDXL's two texts, one of them.",
+                ),
+                io.String.Input(
+                    "words",
+                    multiline=True,
+                    optional=True,
+                    default="",
+                    placeholder="optional: black car, clock",
+                    tooltip="As in Extract Targets: leave empty to have the objects found for you.",
+                ),
+            ],
+            outputs=[
+                io.Conditioning.Output(tooltip="The same conditioning, with a mark by which it is known again."),
+                Targets.Output(
+                    "targets",
+                    display_name="targets",
+                    tooltip="The objects found: connect them to Apply Attention Control and View Attention Maps.",
+                ),
+                io.String.Output("summary", display_name="summary", tooltip="What was found, in words."),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(cls, conditioning, clip, text: str, words: str = "") -> io.NodeOutput:
+        conditioning, targets = find_in_conditioning(clip, conditioning, text, words)
+        summary = targets.summary()
+        return io.NodeOutput(conditioning, targets, summary, ui=with_text(targets.summary(positions=False)))
+
+
+NODES = [FidelityExtractTargets, FidelityTargetsInConditioning]

@@ -4,6 +4,8 @@ from dataclasses import Field, fields
 
 from comfy_api.latest import io
 
+from ..core.prompt.commas import entries
+
 
 def widget(field: Field, default):
     """The host's input for one setting; its range, choices and tooltip ride in the field's metadata
@@ -45,7 +47,7 @@ def settings_from(settings_class: type, values: dict):
 
 def _numbers(name: str, text: str) -> tuple[float, ...]:
     try:
-        return tuple(float(part) for part in text.replace(";", ",").split(",") if part.strip())
+        return tuple(float(part) for part in entries(text))
     except ValueError:
         raise ValueError(
             f'{name.replace("_", " ")} must be numbers separated by commas, such as "0, 0.2, 0.4", not "{text}".'

@@ -261,7 +261,9 @@ def test_a_port_in_use_ends_in_a_sentence():
 def test_the_server_writes_to_its_own_folder_and_finds_the_hosts_models(tmp_path):
     host = fake_host(tmp_path / "h")
     base = server.private_base(tmp_path / "base", host)
-    server.private_base(base, host)  # again: nothing to do
+    server.link(base / "custom_nodes" / "its-old-name", ROOT)
+    server.private_base(base, host)  # again: only what an earlier version left goes
+    assert [entry.name for entry in (base / "custom_nodes").iterdir()] == [server.pack_name()]
     assert (base / "custom_nodes" / server.pack_name()).resolve() == ROOT
     assert (base / "models").resolve() == host / "models"
     other = fake_host(tmp_path / "other")

@@ -15,11 +15,11 @@ LAYERS = ("core", "host", "nodes")
 FLOORS = {
     "core": [
         ("show",), ("control",), ("search",), ("methods",), ("layout",), ("maps",), ("prompt",),
-        ("drawing", "settings", "copies"), ("errors", "keeping"),
+        ("drawing", "settings", "copies"), ("fonts",), ("errors", "keeping"),
     ],
     "host": [
-        ("layout",), ("optimise", "seeds"), ("sampling",), ("text",), ("networks", "encoders"), ("models", "scoring"),
-        ("progress", "errors"),
+        ("layout", "known_conditioning"), ("optimise", "seeds"), ("sampling",), ("text",), ("networks", "encoders"),
+        ("models", "scoring"), ("progress", "errors"),
     ],
 }  # fmt: skip
 HOST_MODULES = {"comfy", "comfy_api", "comfy_execution", "comfy_extras", "nodes", "execution", "server", "folder_paths"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 from pathlib import Path
@@ -10,18 +11,21 @@ from pathlib import Path
 from . import ROOT
 
 
-def private_base(folder: Path, host: Path) -> Path:
-    """Make `folder` a place for the server to write to, with this pack and the host's own models in it."""
+def private_base(folder: Path, host: Path, pack: Path = ROOT) -> Path:
+    """Make `folder` a place for the server to write to, with the pack and the host's own models in it."""
     for name in ("custom_nodes", "input", "user"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    link(folder / "custom_nodes" / pack_name(), ROOT)
+    for other in (folder / "custom_nodes").iterdir():  # the pack under the name of an earlier version
+        if other.is_symlink() and other.name != pack_name() and other.resolve() == pack:
+            other.unlink()
+    link(folder / "custom_nodes" / pack_name(), pack)
     link(folder / "models", host / "models")
     return folder
 
 
 def pack_name() -> str:
-    """The folder name under which the server knows the pack, and so the one in its help pages' addresses."""
-    return "comfyui-prompt-fidelity"
+    """The name in the registry: that of the folder that ComfyUI Manager makes, and so in the help pages' addresses."""
+    return re.search(r'^name = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE).group(1)
 
 
 def link(place: Path, target: Path) -> None:

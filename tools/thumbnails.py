@@ -27,6 +27,8 @@ from prompt_fidelity.core.drawing import PAPER  # noqa: E402
 from prompt_fidelity.core.methods import METHODS  # noqa: E402
 from prompt_fidelity.core.methods.auto import Auto  # noqa: E402
 from prompt_fidelity.core.show import render  # noqa: E402
+from prompt_fidelity.core.show.colours import colours_of  # noqa: E402
+from prompt_fidelity.core.show.pictures import object_sheets  # noqa: E402
 from prompt_fidelity.host.layout.predictors import PREDICTORS  # noqa: E402
 from prompt_fidelity.nodes.apply import FidelityApply  # noqa: E402
 from prompt_fidelity.nodes.demo import FidelityLoadDemoCLIP, FidelityLoadDemoModel  # noqa: E402
@@ -109,7 +111,7 @@ def thumbnail(workflow: dict) -> Image.Image:
     names, maps = record.maps.shown(targets)
     # Enlarged first: the names on the maps of a 128-pixel picture could not be read.
     large = interpolate(controlled.movedim(-1, 1), size=(CELL, CELL), mode="bicubic").movedim(1, -1).clamp(0, 1)
-    overlays = render.overlays(large, maps, names)
+    overlays = object_sheets(large, maps, names, colours_of(targets))[1:]
     sheet = render.side_by_side(
         [
             [("plain", plain[0]), (method.title, controlled[0])],

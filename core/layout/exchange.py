@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..errors import MethodError
+from ..prompt.commas import entries
 from ..prompt.lexicon import singular
 from ..prompt.targets import Target, Targets
 from .boxes import Box, Layout, Placement
@@ -63,12 +64,12 @@ def from_boxes(data: Any, targets: Targets, width: int, height: int) -> Layout:
 
 
 def from_masks(masks: Tensor, targets: Targets, names: str = "") -> Layout:
-    """A layout from masks [M, H, W] in 0..1: the objects named in `names` (comma separated), or the first M in order.
+    """A layout from masks [M, H, W] in 0..1: the objects listed in `names`, or the first M in order.
 
     Raises MethodError for an empty mask, an unknown name, or more masks than objects.
     """
     masks = masks[None] if masks.ndim == 2 else masks
-    listed = [name.strip() for name in names.replace("\n", ",").split(",") if name.strip()]
+    listed = entries(names)
     if len(masks) > len(targets.objects):
         raise MethodError(
             f"There are {_number(len(masks), 'mask')} but only {_number(len(targets.objects), 'object')} in the prompt "

@@ -28,7 +28,8 @@ def preview(layout: Layout, background: Tensor | None = None) -> Tensor:
     `background` [H, W, 3], if given, shows faintly behind the boxes.
     """
     width, height = _size(layout.width, layout.height)
-    face = font(min(max(min(width, height) / 22, 15), 30))
+    names = "".join(placement.name for placement in layout.placements)
+    face = font(min(max(min(width, height) / 22, 15), 30), names)
     picture = Image.new("RGB", (width, height), _GROUND)
     if background is not None:
         faint = to_picture(background * _BACKGROUND + (1 - _BACKGROUND)).resize(

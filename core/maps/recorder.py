@@ -2,49 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
 from ..errors import MethodError
+from ..prompt.naming import told_apart
 from ..prompt.targets import Targets
+from .sizes import resized, small_enough
 from .transforms import plain
+from .words import WordMaps, spelled_words, word_map
+
+# So many steps keep maps of their own.
+_MOST_FRAMES = 12
 
 
 def shown_words(targets: Targets) -> list[tuple[str, tuple[int, ...]]]:
     """Name and token positions of everything that gets a map of its own: each object, followed by its attributes.
 
-    An attribute carries its object's name ("black (car)"), as two objects may share an attribute.
+    An attribute carries its object's name ("black (car)"), as two objects may share an attribute; objects of one name
+    are told apart.
     """
     words = []
-    for target in targets.objects:
-        words.append((target.name, target.positions))
+    for name, target in zip(told_apart(targets.objects), targets.objects, strict=True):
+        words.append((name, target.positions))
         words += [(f"{attribute.text} ({target.name})", attribute.positions) for attribute in target.attributes]
     return [(name, positions) for name, positions in words if positions]
 
 
-def word_map(maps: Tensor, targets: Targets, positions: Sequence[int]) -> Tensor:
-    """[B, h, w, tokens] → [B, h, w]: the mean over a word's pieces, summed over the encoders that read the prompt, as
-    they share a pixel's attention among them.
-    """
-    return sum(maps[..., pieces].mean(dim=-1) for pieces in targets.by_encoder(positions))
-
-
-def resized(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """[B, T, h, w] at another size: the mean where it is smaller, blended between pixels where it is larger."""
-    smaller = tuple(min(now, wanted) for now, wanted in zip(maps.shape[-2:], size, strict=True))
-    return interpolate(adaptive_avg_pool2d(maps, smaller), size, mode="bilinear", align_corners=False)
-
-
 class TargetMaps:
-    """Running mean over the steps of each target's map, on the CPU in float32, at the size of the first step's."""
+    """Running means over the steps, on the CPU in float32: each target's map at the size of the first step's, and, no
+    finer than is kept (sizes.py), every word's; and some of the steps' own maps.
+
+    `frames` are (step, maps [B, T, h, w] float16): at most `_MOST_FRAMES` steps, evenly apart, counted from 1.
+    `late` is the mean over the frames of the run's second half, where objects have their place.
+    """
 
     def __init__(self) -> None:
         self.names: tuple[str, ...] = ()
         self.steps = 0
+        self.frames: list[tuple[int, Tensor]] = []
+        self.words: WordMaps | None = None
         self._mean: Tensor | None = None
+        self._apart = 1  # steps from one frame to the next
 
     def add(self, maps: Tensor, targets: Targets) -> None:
         """Take in one step's mean maps [B, h, w, tokens]; a word's map is that of `word_map`."""
@@ -62,6 +61,25 @@ class TargetMaps:
             stack = resized(stack, self._mean.shape[-2:])
         self.steps += 1
         self._mean += (stack - self._mean) / self.steps
+        self._keep(stack)
+        self.words = self.words or WordMaps(spelled_words(targets))
+        self.words.add(maps, targets)
+
+    def _keep(self, stack: Tensor) -> None:
+        """Note a step's own maps; where there are too many, every other one goes."""
+        if (self.steps - 1) % self._apart:
+            return
+        if len(self.frames) == _MOST_FRAMES:
+            self.frames, self._apart = self.frames[::2], 2 * self._apart
+            if (self.steps - 1) % self._apart:
+                return
+        self.frames.append((self.steps, small_enough(stack).half()))
+
+    @property
+    def late(self) -> Tensor | None:
+        """[B, T, h, w]: the mean of the frames of the second half; None if nothing was recorded."""
+        late = [maps.float() for step, maps in self.frames if 2 * step > self.steps]
+        return torch.stack(late).mean(dim=0) if late else None
 
     @property
     def mean(self) -> Tensor | None:
@@ -79,9 +97,7 @@ class TargetMaps:
                 "yet, or the prompt holds no object. "
                 "Connect that model to the sampler whose picture is shown here."
             )
-        wanted = (
-            {name for name, _ in shown_words(targets)} if attributes else {target.name for target in targets.objects}
-        )
+        wanted = {name for name, _ in shown_words(targets)} if attributes else set(told_apart(targets.objects))
         columns = [column for column, name in enumerate(self.names) if name in wanted]
         if not columns:
             raise MethodError(

@@ -5,6 +5,7 @@ Words and token positions only: no attention, no host.
 
 from .extract import extract
 from .listed import find_words
+from .marks import marked
 from .scene import Scene, SceneAttribute, SceneObject, SceneRelation, WordNotFound
 from .syntax import Prompt, parse_weights
 
@@ -17,5 +18,6 @@ __all__ = [
     "WordNotFound",
     "extract",
     "find_words",
+    "marked",
     "parse_weights",
 ]

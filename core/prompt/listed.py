@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
+from . import commas
 from .extract import attribute_of, extract, phrase_of, spell
 from .lexicon import singular
 from .limits import MOST_THINGS, MOST_WORDS
@@ -15,8 +16,6 @@ from .syntax import parse_weights
 from .tagger import sentences
 from .unfound import explain
 from .word import Word
-
-_SEPARATORS = re.compile(r"[,;\n，、；﹐､｡。]")
 
 
 def find_words(text: str, words: str) -> Scene:
@@ -29,7 +28,7 @@ def find_words(text: str, words: str) -> Scene:
     Raises `WordNotFound` if an entry is not in the text, or listed more often than the text has it, or if there are
     more entries than can be used.
     """
-    entries = [entry for entry in map(str.strip, _SEPARATORS.split(parse_weights(words).text)) if entry]
+    entries = commas.entries(parse_weights(words).text)
     if len(entries) > MOST_THINGS:
         raise WordNotFound(f"{len(entries)} objects are listed: at most {MOST_THINGS} can be used.")
     tagged = _tagged(text)

@@ -152,8 +152,10 @@ class Targets(CopiesToItself):
     def __getstate__(self) -> dict:
         return {name: value for name, value in self.__dict__.items() if name != "encode"}
 
-    def summary(self) -> str:
-        """What was understood, for the artist: one line per object, then the relations."""
+    def summary(self, positions: bool = True) -> str:
+        """What was understood, for the artist: one line per object, then the relations; where the words stand on the
+        token axis, unless `positions` is off.
+        """
         if not self.objects:
             none = (
                 "No objects found in the prompt. Name them in the list of words, or describe things that can be drawn."
@@ -161,13 +163,15 @@ class Targets(CopiesToItself):
             return "\n".join([*self.notes, none])
         lines = [f"{len(self.objects)} object{'s' if len(self.objects) > 1 else ''}:"]
         for number, target in enumerate(self.objects, start=1):
-            described = "".join(f", {a.text} ({_tokens(a.positions)})" for a in target.attributes)
-            lines.append(f"  {number}. {target.name} ({_tokens(target.positions)}){described}")
+            words = [(target.name, target.positions), *((a.text, a.positions) for a in target.attributes)]
+            spelled = [f"{word} ({_tokens(places)})" if positions else word for word, places in words]
+            lines.append(f"  {number}. {', '.join(spelled)}")
         if self.relations:
             lines.append("Relations:")
             for r in self.relations:
                 lines.append(f"  {self.objects[r.subject].phrase} – {r.predicate} – {self.objects[r.object].phrase}")
-        lines.append(f"{len(self.content)} tokens in {_chunks([s.length for s in self.stretches])}.")
+        if positions:
+            lines.append(f"{len(self.content)} tokens in {_chunks([s.length for s in self.stretches])}.")
         lines += self.notes
         return "\n".join(lines)
 

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from ..control.record import Record, RunLog
 from ..drawing import FAINT, INK, LINE_COLOURS, PAPER, font, line_height, shortened, to_image
+from ..fonts import writable
+from ..prompt.naming import told_apart
 
 # Drawn so much larger and then reduced: Pillow's lines are not smooth by themselves.
 _OVERSAMPLING = 2
@@ -19,18 +21,20 @@ _Line = list[tuple[float, float, bool]]
 
 
 def loss_plot(record: Record | RunLog, width: int = 960, height: int = 540) -> Tensor:
-    """Loss per target over the run, or its share of the attention if scores were edited; a batch's mean.
+    """What the method moved, object by object, over the run: losses, or shares of the attention if scores were edited;
+    else where there is neither, the peaks of the objects' maps. A batch's mean.
 
     [1, height, width, 3] in 0..1. A filled dot is a step's first evaluation, a ring where its updates took the loss
-    within the step, or the edit the share; a dotted vertical line marks a refinement. With nothing to draw the picture
-    says why.
+    within the step; a dotted vertical line marks a refinement. An edited share has two lines: thin and with rings
+    without the edit, and with it. Only where nothing was recorded the picture says so.
     """
     chart = _Chart(width, height)
     lines = _lines(record)
     if not lines:
-        chart.empty(_reason(record))
+        chart.empty("Nothing has been recorded yet.")
         return chart.image()
-    points = [point for line in lines.values() for point in line]
+    before = _shares_before(record)
+    points = [point for line in (*lines.values(), *before.values()) for point in line]
     chart.axes(
         [x for x, _, _ in points],
         [y for _, y, _ in points],
@@ -42,8 +46,11 @@ def loss_plot(record: Record | RunLog, width: int = 960, height: int = 540) -> T
         if entry.refined:
             chart.refinement(entry.progress * 100, int(entry.updates.max()))
     for i, (name, line) in enumerate(lines.items()):
-        chart.line(line, LINE_COLOURS[i % len(LINE_COLOURS)])
-        chart.legend(i, name, line, LINE_COLOURS[i % len(LINE_COLOURS)])
+        colour = LINE_COLOURS[i % len(LINE_COLOURS)]
+        if name in before:
+            chart.line(before[name], colour, thickness=0.8)
+        chart.line(line, colour)
+        chart.legend(i, name, line, colour)
     return chart.image()
 
 
@@ -70,29 +77,28 @@ def epochs_plot(lines: dict[str, list[float]], title: str, width: int = 960, hei
 
 
 def _measure(record: Record | RunLog) -> str:
-    return "share" if record.edited() else "loss"
+    if record.edited():
+        return "share"
+    return "loss (lower is better)" if record.measured() else "peak"
 
 
 def _title(record: Record | RunLog) -> str:
-    images = (record.edited()[0].before if record.edited() else record.measured()[0].first).shape[0]
-    what = "share of the attention" if record.edited() else "loss"
-    return f"{record.method.title}: {what} per target" + (f", mean of {images} images" if images > 1 else "")
-
-
-def _reason(record: Record | RunLog) -> str:
-    if record.method is None:
-        return "Nothing has been recorded yet."
-    return f"{record.method.title} made no {'edit' if record.method.kind == 'score_edit' else 'update'} in this run."
+    if record.edited():
+        images, what = record.edited()[0].before.shape[0], "share of the attention, thin: without the edit"
+    elif record.measured():
+        images, what = record.measured()[0].first.shape[0], "loss of each object"
+    else:
+        images, what = record.maps.mean.shape[0], "nothing was moved by a loss; highest attention to each object"
+    title = f"{record.method.title}: {what}" if record.method is not None else what
+    return title + (f", mean of {images} images" if images > 1 else "")
 
 
 def _lines(record: Record | RunLog) -> dict[str, _Line]:
-    """One line per target: every step's first loss, and the one that its updates reached if there were several."""
+    """One line per object: every step's first loss, and what its updates made of it; edited shares; or peaks."""
     lines: dict[str, _Line] = {}
     for entry in record.edited():
-        before, after = entry.before.mean(0), entry.after.mean(0)  # [T]
         for t, name in enumerate(_distinct(entry.names)[:_MOST_LINES]):
-            points = [(entry.progress * 100, float(before[t]), True), (entry.progress * 100, float(after[t]), False)]
-            lines.setdefault(name, []).extend(points)
+            lines.setdefault(name, []).append((entry.progress * 100, float(entry.after.mean(0)[t]), True))
     for entry in record.measured():
         first, last = entry.first.mean(0), entry.outcome[0].mean(0)  # [T]
         for t, name in enumerate(_distinct(entry.names)[:_MOST_LINES]):
@@ -100,7 +106,32 @@ def _lines(record: Record | RunLog) -> dict[str, _Line]:
             line.append((entry.progress * 100, float(first[t]), True))
             if entry.evaluations > 1 or entry.after is not None:
                 line.append((entry.progress * 100, float(last[t]), False))
+    return lines or _peaks(record)
+
+
+def _shares_before(record: Record | RunLog) -> dict[str, _Line]:
+    """Each object's share of the attention without the edit."""
+    lines: dict[str, _Line] = {}
+    for entry in record.edited():
+        for t, name in enumerate(_distinct(entry.names)[:_MOST_LINES]):
+            lines.setdefault(name, []).append((entry.progress * 100, float(entry.before.mean(0)[t]), False))
     return lines
+
+
+def _peaks(record: Record | RunLog) -> dict[str, _Line]:
+    """The highest value of every object's map over the run, from the steps that were kept."""
+    maps = record.maps
+    if maps.mean is None:
+        return {}
+    columns = [i for i, name in enumerate(maps.names) if name in told_apart(record.targets.objects)]
+    steps = max(maps.steps - 1, 1)
+    return {
+        maps.names[column]: [
+            (100 * (step - 1) / steps, float(one[:, column].float().amax(dim=(1, 2)).mean()), True)
+            for step, one in maps.frames
+        ]
+        for column in columns[:_MOST_LINES]
+    }
 
 
 def _distinct(names: tuple[str, ...]) -> list[str]:
@@ -109,7 +140,7 @@ def _distinct(names: tuple[str, ...]) -> list[str]:
 
 
 def _legend_room(width: int, lines: dict[str, _Line]) -> int:
-    longest = max(font(15).getlength(name) for name in lines)
+    longest = max(font(15, name).getlength(name) for name in lines)
     return int(min(max(longest + 40, 150), width * 0.3))
 
 
@@ -166,7 +197,7 @@ class _Chart:
         corner = (self.x_range[0], self.y_range[0])
         self._line([(self.x_range[0], self.y_range[1]), corner, (self.x_range[1], self.y_range[0])], INK, 1.5)
         self._text(across, (self.left + self.right) / 2, self.height - 28, 14, "mt")
-        self._text(measure, self.left - 8, self.top - 10, 14, "rm")
+        self._text(measure, self.left - 50, self.top - 12, 14, "lm")
 
     def refinement(self, x: float, updates: int) -> None:
         top, bottom = self.y_range[1], self.y_range[0]
@@ -175,8 +206,13 @@ class _Chart:
             self._line([(x, bottom + i * dash), (x, bottom + (i + 1) * dash)], (150, 150, 158), 1)
         self._text(f"{updates} updates", self._x(x) + 4, self.top + 2, 12)
 
-    def line(self, points: _Line, colour: tuple[int, int, int]) -> None:
-        self._line([(x, y) for x, y, _ in points], colour, 2)
+    def line(self, points: _Line, colour: tuple[int, int, int], thickness: float = 2) -> None:
+        """Through each step's first point alone: what happens within a step is a stroke and a ring beside it."""
+        through = [(x, y) for x, y, first in points if first] or [(x, y) for x, y, _ in points]
+        self._line(through, colour, thickness)
+        for (x, y, first), (x_next, y_next, within) in zip(points, points[1:]):
+            if first and not within and x_next == x:
+                self._line([(x, y), (x_next, y_next)], colour, 0.8)
         for x, y, first in points:
             centre, radius = (self._x(x) * self.scale, self._y(y) * self.scale), (3.2 if first else 3.6) * self.scale
             self.draw.circle(
@@ -187,7 +223,8 @@ class _Chart:
         left, top = self.right + 20, self.top + row * 42
         self.draw.rectangle([v * self.scale for v in (left, top + 7, left + 18, top + 10)], fill=colour)
         room = (self.width - left - 34) * self.scale
-        self._text(shortened(name, self._face(15), room), left + 26, top, 15)
+        name = writable(name, f"object {row + 1}")
+        self._text(shortened(name, self._face(15, name), room), left + 26, top, 15)
         self._text(f"{points[0][1]:.3f} to {points[-1][1]:.3f}", left + 26, top + line_height(font(15)), 13)
 
     def _x(self, x: float) -> float:
@@ -198,15 +235,15 @@ class _Chart:
         low, high = self.y_range
         return self.bottom - (y - low) / (high - low) * (self.bottom - self.top)
 
-    def _face(self, size: float):
-        return font(size * self.scale)
+    def _face(self, size: float, text: str = ""):
+        return font(size * self.scale, text)
 
     def _line(self, points: list[tuple[float, float]], colour: tuple[int, int, int], thickness: float) -> None:
         places = [(self._x(x) * self.scale, self._y(y) * self.scale) for x, y in points]
         self.draw.line(places, fill=colour, width=max(int(thickness * self.scale), 1), joint="curve")
 
     def _text(self, text: str, x: float, y: float, size: float, anchor: str = "lt") -> None:
-        self.draw.text((x * self.scale, y * self.scale), text, font=self._face(size), fill=INK, anchor=anchor)
+        self.draw.text((x * self.scale, y * self.scale), text, font=self._face(size, text), fill=INK, anchor=anchor)
 
 
 def _padded(low: float, high: float, share: float, least: float) -> tuple[float, float]:

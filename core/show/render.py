@@ -9,41 +9,10 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from ..drawing import INK, PAPER, font, heat_colours, line_height, shortened, to_image, to_picture
+from ..drawing import INK, PAPER, font, line_height, shortened, to_image, to_picture
 from .plot import loss_plot
 
-__all__ = ["loss_plot", "masks", "overlays", "side_by_side"]
-
-_BAND = (12, 12, 16, 190)  # behind labels on pictures
-_LETTERS = (255, 255, 255, 255)
-_SMALL_LETTERS = (255, 255, 255, 175)
-
-
-def overlays(images: Tensor, maps: Tensor, names: Sequence[str]) -> Tensor:
-    """Each target's map as a heat map over its image: [B, H, W, 3], [B, T, h, w] → [B·T, H, W, 3], image by image.
-
-    Every map is spread over the whole range of colours; its highest value, as a share of the pixel's attention, stands
-    beside the name where there is room. Raises ValueError if the numbers of images or names do not match.
-    """
-    if images.shape[0] != maps.shape[0]:
-        raise ValueError(
-            f"The record holds the maps of {maps.shape[0]} image(s), but {images.shape[0]} came in. "
-            "Connect all images of the same run."
-        )
-    if len(names) != maps.shape[1]:
-        raise ValueError(f"{maps.shape[1]} maps per image but {len(names)} names")
-    size = images.shape[1:3]
-    heat = masks(maps, size).unflatten(0, maps.shape[:2])  # [B, T, H, W]
-    pictures = []
-    for b in range(maps.shape[0]):
-        image = images[b, ..., :3].detach().float().cpu().clamp(0, 1)
-        grey = image.mean(dim=-1, keepdim=True)
-        muted = 0.5 * image + 0.5 * grey
-        for t, name in enumerate(names):
-            share = (0.25 + 0.5 * heat[b, t])[..., None]
-            blended = muted * (1 - share) + heat_colours(heat[b, t]) * share
-            pictures.append(_labelled(blended, name, f"peak {float(maps[b, t].max()):.2f}"))
-    return torch.stack(pictures) if pictures else torch.zeros(0, *size, 3)
+__all__ = ["loss_plot", "masks", "side_by_side"]
 
 
 def masks(maps: Tensor, size: tuple[int, int]) -> Tensor:
@@ -65,7 +34,12 @@ def side_by_side(rows: Sequence[Sequence[tuple[str, Tensor]]], titles: Sequence[
 
     `titles`, if given, holds one line of text per row, such as its prompt.
     """
-    gap, face, title_face = max(height // 24, 6), font(max(height // 15, 12)), font(max(height // 13, 13))
+    labels = [label for row in rows for label, _ in row]
+    gap, face, title_face = (
+        max(height // 24, 6),
+        font(max(height // 15, 12), *labels),
+        font(max(height // 13, 13), *titles),
+    )
     label_room = line_height(face) + gap // 2
     title_room = line_height(title_face) + gap // 2 if titles else 0
     cells = []
@@ -86,19 +60,3 @@ def side_by_side(rows: Sequence[Sequence[tuple[str, Tensor]]], titles: Sequence[
             sheet.paste(picture, (left, top + title_room + label_room))
             left += room + gap
     return to_image(sheet)[None]
-
-
-def _labelled(image: Tensor, name: str, note: str) -> Tensor:
-    """`image` [H, W, 3] with a band along its top that says `name`, and at its right `note` if both fit."""
-    h, w, _ = image.shape
-    face = font(min(max(min(h, w) / 18, 12), max(h / 4, 8), 48))
-    pad = max(int(face.size) // 3, 2)
-    band = Image.new("RGBA", (w, line_height(face) + pad), _BAND)
-    draw = ImageDraw.Draw(band)
-    text = shortened(name, face, w - 2 * pad)
-    draw.text((pad, pad // 2), text, font=face, fill=_LETTERS)
-    if text == name and face.getlength(text) + face.getlength(note) + 4 * pad <= w:
-        draw.text((w - pad - face.getlength(note), pad // 2), note, font=face, fill=_SMALL_LETTERS)
-    picture = to_picture(image)
-    picture.paste(band, (0, 0), band)
-    return to_image(picture)

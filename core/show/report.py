@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..control.record import Record, RunLog
 from ..layout.standing import standings
 
-# Below this relative change of the loss, the picture will hardly differ from the plain one.
+# Below this relative change of the loss, the method may have been too weak. What it did to the picture is not known.
 _HARDLY = 0.03
 # The same for the change of a target's share of the attention.
 _HARDLY_SHARE = 0.005
@@ -190,25 +190,30 @@ def _places(record: RunLog) -> list[str]:
 
 
 def _notes(record: RunLog, sure: bool) -> list[str]:
-    notes = list(record.warnings)
+    lines = notes(record, sure)
+    return ["Please note:", *(f"- {note}" for note in lines)] if lines else []
+
+
+def notes(record: RunLog, sure: bool = True) -> list[str]:
+    """What the artist should know of a run, each once: its warnings, what was skipped, what had no effect."""
+    found = list(record.warnings)
     if not sure:
-        notes.append(
+        found.append(
             "Nothing was sampled with this model in this queue entry: the picture comes from the cache, and these maps "
             "from the last time that it was sampled, maybe for another picture. To be sure, change the seed and queue "
             "again."
         )
     for entry in (*record.steps, *record.edits, *record.mixes):
-        notes += [f"At {entry.progress:.0%} of the run: {reason}." for reason in entry.skipped]
+        found += [f"At {entry.progress:.0%} of the run: {reason}." for reason in entry.skipped]
     if any(not entry.unconditional for entry in record.mixes):
-        notes.append(
+        found.append(
             "The negative prompt was not run together with the positive one (guidance 1, or little memory), so the "
             "attention to "
             "the whole prompt was taken off in its place."
         )
     if record.finished:
-        notes += [*_unrecognised(record), *_judgement(record)]
-    notes = list(dict.fromkeys(notes))
-    return ["Please note:", *(f"- {note}" for note in notes)] if notes else []
+        found += [*_unrecognised(record), *_judgement(record)]
+    return list(dict.fromkeys(found))
 
 
 def _missed(record: RunLog) -> int:
@@ -268,8 +273,8 @@ def _judgement(record: RunLog) -> list[str]:
         return ["The loss was already as low as it can be, so the latent was not moved."] if before == 0 else []
     if record.updates > 1 and abs(before - after) < _HARDLY * max(abs(before), 1e-12):
         return [
-            "The loss hardly changed, so the picture will look much like the plain one. "
-            "Raise the strength or the method's step size."
+            "The loss hardly changed while the method acted. Compare with a picture at strength 0; if they look the "
+            "same, raise the strength or the method's step size."
         ]
     return []
 
@@ -281,8 +286,8 @@ def _judgement_of_edits(record: RunLog) -> list[str]:
     gained = [float((entry.after - entry.before).abs().max()) for entry in edited]
     if max(gained) < _HARDLY_SHARE:
         return [
-            "The targets' shares of the attention hardly changed, so the picture will look much like the plain one. "
-            "Raise the strength or the method's share."
+            "The targets' shares of the attention hardly changed. Compare with a picture at strength 0; if they look "
+            "the same, raise the strength or the method's share."
         ]
     return []
 

@@ -11,6 +11,7 @@ from ...core.control.record import Record, RunLog
 from ...core.layout import Layout, solve
 from ...core.methods.base import LATENT, PREDICTION, LatentLoss, Method, OutputMix, Part, ScoreEdit
 from ...core.prompt.targets import Targets
+from ...core.show.ignored import unnoticed
 from ..progress import queue_entry
 from .samplers import facts_of
 from .solvers import name_of
@@ -102,7 +103,7 @@ class Plan:
             execution=queue_entry(),
             sampler=name_of(sampler),
             total_steps=max(len(sigmas) - 1, 0),
-            warnings=self._warnings(sampler),
+            warnings=self._warnings(sampler, (noise.shape[-1] * self.pixels, noise.shape[-2] * self.pixels)),
             pixels=self.pixels,
             **self._known,
         )
@@ -111,8 +112,9 @@ class Plan:
     def _known(self) -> dict:
         return {"strength": self.strength, "start": self.start, "end": self.end, "reason": self.reason}
 
-    def _warnings(self, sampler=None) -> list[str]:
-        warnings = [*self.method.check(self.targets), *(self.hints if self.acts else ())]
+    def _warnings(self, sampler=None, size: tuple[int, ...] = ()) -> list[str]:
+        warnings = [*unnoticed(self.method, self.targets, self.layout, size), *self.method.check(self.targets)]
+        warnings += self.hints if self.acts else ()
         if self.acts and self.method.takes_layout and self.layout is None:
             warnings.append(
                 "No layout is connected, so the objects go where the solver puts them. Connect Predict Layout to see "

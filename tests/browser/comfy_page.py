@@ -27,7 +27,7 @@ SETTINGS = {
     "Comfy.NodeBadge.NodeSourceBadgeMode": "None",
 }
 PAGE_SECONDS = 600  # for what the browser does at once unless it hangs; what takes its time has `until`
-TEXT_WIDGET = "$$node-text-preview"  # where the page shows what a node reports in words
+TEXT_WIDGET = "prompt_fidelity_text"  # where web/text.js shows what a node reports in words
 
 
 class ComfyPage:

@@ -43,7 +43,7 @@ def laid_out(comfy: ComfyPage, prompt: dict, recipe: Recipe) -> dict:
                 const place = places[node.id]
                 if (place) node.pos = place.slice(0, 2), node.setSize(place.slice(2))
                 if (titles[node.id]) node.title = titles[node.id]
-                if (node.type.startsWith('Fidelity')) node.properties.cnr_id = 'comfyui-prompt-fidelity'
+                if (node.type.startsWith('Fidelity')) node.properties.cnr_id = 'prompt-fidelity'
                 for (const widget of node.widgets ?? [])
                     if (widget.name === 'control_after_generate') widget.value = 'fixed'
             }

@@ -89,6 +89,21 @@ def test_a_workflow_opens_and_runs(comfy: ComfyPage, server: Server, name: str):
     comfy.until(lambda: expected <= shown(), f"{sorted(expected)} on the page")
 
 
+def test_the_verdict_is_there_again_after_a_reload(comfy: ComfyPage):
+    """In both designs of nodes, with its lines; a cancelled run takes it away."""
+    comfy.load_template(pack_name(), sorted(file.stem for file in WORKFLOWS)[0])
+    comfy.queue(timeout=150)
+    said = comfy.wait_for_text("FidelityViewMaps", "✓")
+    saved = comfy.page.evaluate("app.graph.serialize()")
+    for newer in (False, True):
+        comfy.nodes_2(newer)
+        comfy.page.evaluate("file => app.loadGraphData(file, true, true, 'again')", saved)
+        assert comfy.wait_for_text("FidelityViewMaps", "✓") == said
+    comfy.nodes_2(False)
+    comfy.page.evaluate("app.api.dispatchCustomEvent('execution_interrupted', {})")
+    comfy.until(lambda: not comfy.texts().get("FidelityViewMaps"), "the old verdict's end")
+
+
 def test_a_box_that_is_moved_by_hand_moves_the_object(comfy: ComfyPage):
     """Predict Layout → the host's canvas → a drag with the mouse → Layout from Boxes."""
     comfy.nodes_2(True)

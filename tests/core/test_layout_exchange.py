@@ -88,6 +88,8 @@ def test_masks_give_boxes_around_them_and_stay_soft():
     assert edges(layout, 0) == (0.0, 0.25, 0.25, 0.5) and edges(layout, 1) == (0.5, 0.0, 0.75, 1.0)
     assert float(layout.of(1).mask.max()) == 0.5
     named = from_masks(masks(), TARGETS, "clock, car")
+    for comma in "，、；;\n":
+        assert from_masks(masks(), TARGETS, f"clock{comma}car").placements[0].name == named.placements[0].name
     assert edges(named, 1) == edges(layout, 0)
     assert edges(from_masks(masks()[0], TARGETS, "clock"), 1) == edges(layout, 0)
 

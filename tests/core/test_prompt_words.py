@@ -80,6 +80,8 @@ def test_what_is_not_there_is_named(text, words, says):
         ("a cat and a dog", "the cat, dogs", ["cat", "dog"]),
         ("a cat and two dogs", "a cat、one dog", ["cat", "dogs"]),
         ("cat，dog；bird", "bird；cat，dog", ["bird", "cat", "dog"]),
+        ("a red ball and a blue ring", "blue ring、red ball", ["ring", "ball"]),
+        ("a red ball and a blue ring", "，ball，，ring；", ["ball", "ring"]),
         ("a red embedding:x and a dog", "red embedding:x; dog", ["embedding:x", "dog"]),
         ("a cat's toy", "the cat's toy", ["toy"]),
         ("two cats and another cat", "another cat, cats", ["cat", "cats"]),

@@ -8,6 +8,7 @@ import comfy.samplers
 import node_helpers
 import torch
 from prompt_fidelity.core.methods import METHODS, LatentLoss
+from prompt_fidelity.core.methods.base import LATENT
 from prompt_fidelity.host.models.random_models import load_random_model
 from prompt_fidelity.host.models.random_transformers import TRANSFORMERS
 from prompt_fidelity.host.sampling.install import attach
@@ -17,8 +18,9 @@ FAMILIES = ("sd1", "sd2", "sdxl")
 # Methods whose gradients move the latent; the others act inside the attention.
 LATENT_METHODS = [name for name, method in METHODS.items() if issubclass(method, LatentLoss)]
 PROMPT = "a black car and a white clock"
+MOVES = {"acts_on": LATENT}  # whatever the method's own way
 # One update a step and no refinement: quick, and as many updates as steps.
-ONE_A_STEP = {"refine_steps": 0}
+ONE_A_STEP = {"refine_steps": 0, **MOVES}
 
 
 @functools.cache

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from patience import Patience
+from prompt_fidelity.tools import ROOT
 from prompt_fidelity.tools.server import pack_name, private_base, server_arguments
 
 ANSWER_SECONDS = 30  # after which a request is made again, while the server is alive and works
@@ -148,10 +149,10 @@ def end_with_parent() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: no server is left when the tests are killed
 
 
-def start(host: Path, folder: Path) -> tuple[subprocess.Popen, Server]:
+def start(host: Path, folder: Path, pack: Path = ROOT) -> tuple[subprocess.Popen, Server]:
     """Start a server that writes only below `folder`, and wait until it answers. Raises AssertionError with its log."""
     port, log = free_port(), folder / "server.log"
-    base = private_base(folder / "base", host)
+    base = private_base(folder / "base", host, pack)
     command = [sys.executable, *server_arguments(host, base, folder / "output", port, cpu=True)]
     (folder / "output").mkdir()
     with open(log, "w") as out:

@@ -12,7 +12,7 @@ from prompt_fidelity.core.show.report import report
 from prompt_fidelity.nodes import NODES
 from prompt_fidelity.nodes.apply import FidelityApply
 from prompt_fidelity.nodes.combine import FidelityCombineMethods
-from prompt_fidelity.nodes.maps import FidelityViewMaps
+from prompt_fidelity.nodes.maps import FidelityCompareMaps, FidelityViewMaps, FidelityWordsAt
 from prompt_fidelity.nodes.methods import FidelitySelectMethod
 from prompt_fidelity.nodes.targets import FidelityExtractTargets
 
@@ -20,19 +20,28 @@ ROOT = Path(__file__).resolve().parents[2]
 
 CONTRACT = {
     "FidelityExtractTargets": (["clip", "text", "words"], ["CONDITIONING", "FIDELITY_TARGETS", "STRING"]),
+    "FidelityTargetsInConditioning": (
+        ["conditioning", "clip", "text", "words"],
+        ["CONDITIONING", "FIDELITY_TARGETS", "STRING"],
+    ),
     "FidelitySelectMethod": (["method"], ["FIDELITY_METHOD"]),
     "FidelityApply": (
         ["model", "method", "targets", "strength", "start_percent", "end_percent", "layout", "recompute", "blocks"],
         ["MODEL", "FIDELITY_RECORD"],
     ),
-    "FidelityViewMaps": (["record", "targets", "image", "attributes"], ["IMAGE", "MASK", "IMAGE", "STRING"]),
+    "FidelityViewMaps": (
+        ["record", "targets", "image", "attributes", "details"],
+        ["IMAGE", "MASK", "IMAGE", "STRING", "STRING", "IMAGE"],
+    ),
+    "FidelityCompareMaps": (["targets", "record_before", "image_before", "record_after", "image_after"], ["IMAGE"]),
+    "FidelityWordsAt": (["record", "image", "x", "y", "mask"], ["STRING"]),
     "FidelityPredictLayout": (
         ["targets", "width", "height", "predictor", "seed", "model", "conditioning"],
         ["FIDELITY_LAYOUT", "IMAGE", "BOUNDING_BOX", "ARRAY"],
     ),
     "FidelityLayoutFromBoxes": (["targets", "width", "height", "boxes", "json", "image"], ["FIDELITY_LAYOUT", "IMAGE"]),
     "FidelityLayoutFromMasks": (["targets", "masks", "objects", "image"], ["FIDELITY_LAYOUT", "IMAGE"]),
-    "FidelityLoadDemoModel": ([], ["MODEL", "CLIP", "VAE"]),
+    "FidelityLoadDemoModel": (["model"], ["MODEL", "CLIP", "VAE"]),
     "FidelityCombineMethods": (
         ["method_1", "weight_1", "method_2", "weight_2", "method_3", "weight_3", "method_4", "weight_4"],
         ["FIDELITY_METHOD"],
@@ -60,6 +69,8 @@ PRESETS = {
     "space_time": ["paper", "repo", "demo"],
     "layout_guidance": ["published", "demo"],
     "box_diff": ["published", "demo"],
+    "focus": ["published", "demo"],
+    "taca": ["published", "demo"],
 }
 
 
@@ -164,6 +175,56 @@ def test_auto_chooses_when_the_prompt_is_known_and_says_why():
     assert "Chosen by auto: " in text and "several objects with attributes" in text
 
 
+def test_an_empty_prompt_is_said_at_once_and_the_picture_passes_through():
+    from nodes import KSampler, VAEDecode
+
+    model, clip, vae = models("sd1")
+    with torch.inference_mode():
+        positive, targets, _ = FidelityExtractTargets.execute(clip, "").args
+        applied = FidelityApply.execute(model, select("t_sam", "repo"), targets, 1.0, 0.0, 1.0)
+        assert "The prompt is empty" in applied.ui["text"][0]
+        patched, record = applied.args
+        latent = {"samples": torch.zeros(1, 4, 16, 16)}
+        drawn = KSampler().sample(patched, 1, 2, 5.0, "euler", "normal", positive, positive, latent, 1.0)[0]
+        image = VAEDecode().decode(vae, drawn)[0]
+        overlay, masks, *_, verdict, _ = FidelityViewMaps.execute(record, targets, image, False).args
+    assert torch.equal(overlay, image) and not masks.any() and "The prompt is empty" in verdict
+
+
+def test_an_error_is_a_sentence_without_a_path():
+    import pickle
+
+    from execution import full_type_name
+    from prompt_fidelity.core.errors import MethodError
+    from prompt_fidelity.host.errors import HostError
+
+    for kind in (MethodError, HostError):
+        assert full_type_name(kind) == kind.__name__
+        again = pickle.loads(pickle.dumps(kind("the word")))
+        assert type(again) is ValueError and str(again) == "the word"
+
+
+def test_progress_goes_to_the_browser_that_queued_the_run_alone(monkeypatch):
+    from prompt_fidelity.host import progress
+
+    sent = []
+
+    class Server:
+        client_id = "a"
+
+        def send_progress_text(self, text, node_id, sid=None):
+            sent.append((text, node_id, sid))
+
+    class Holder:
+        instance = Server()
+
+    monkeypatch.setattr(progress, "PromptServer", Holder)
+    progress.show_on_node("step 1", "7")
+    Holder.instance.client_id = None  # queued by a script: no page has this graph
+    progress.show_on_node("step 2", "7")
+    assert sent == [("step 1", "7", "a")]
+
+
 def test_the_chain_from_prompt_to_report():
     from nodes import KSampler, VAEDecode
 
@@ -178,9 +239,17 @@ def test_the_chain_from_prompt_to_report():
         )[0]
         image = VAEDecode().decode(vae, latent)[0]
         result = FidelityViewMaps.execute(record, targets, image, False)
-        overlay, masks, plot, text = result.args
+        words = FidelityWordsAt.execute(record, image, 0.5, 0.5)
+        pair = FidelityCompareMaps.execute(targets, record, image, record, image)
+        overlay, masks, plot, text, verdict, film = result.args
     assert "car" in summary and "clock" in summary
-    assert overlay.shape == (4, *image.shape[1:]) and masks.shape == overlay.shape[:3]
+    assert len(overlay) == 2 * (1 + 2), "each image with both objects, and with each alone"
+    assert masks.shape == (4, *image.shape[1:3]) and film.ndim == pair.args[0].ndim == 4
+    assert text.startswith(verdict) and ("✓" in verdict or "✗" in verdict)
+    shown = result.ui
+    assert shown["text"] == (verdict,) and len(shown["images"]) == len(overlay), "settings stay in the report"
+    assert "arXiv" not in verdict and "arXiv" in text
+    assert "car" in words.args[0] and pair.ui["text"][0].startswith("Before: ")
     assert 0 <= float(masks.min()) and float(masks.max()) <= 1
     assert plot.ndim == 4 and plot.shape[0] == 1 and float(plot.std()) > 0
     assert "T-SAM" in text and "→" in text

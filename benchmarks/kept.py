@@ -75,8 +75,8 @@ class OnePicture:
     def again(self):
         return nullcontext
 
-    def parts(self, options: dict, count: int, keys=None) -> list[Part]:
-        return [Part(slice(0, count), 0, self.place, 77)]
+    def parts_of(self, attention) -> list[Part]:
+        return [Part(slice(0, attention.rows), 0, self.place, 77)]
 
 
 def kept(

@@ -99,7 +99,7 @@ def block_costs(repeats: int) -> tuple[float, float]:
     class ConditionalRow:
         in_areas = ()
 
-        def parts(self, options: dict, count: int, keys: torch.Tensor) -> list[Part]:
+        def parts_of(self, attention: CrossAttention) -> list[Part]:
             return [Part(slice(1, 2), "positive", Place.whole(1, SIDE, SIDE), TARGETS.length)]
 
         def makes_map(self, size: tuple[int, int], pixels: int) -> bool:

@@ -52,7 +52,7 @@ class Call:
 
     def rows_in_layer(self, count: int, options: dict) -> list[slice] | None:
         """The chunks' rows in a layer with `count` rows; None where another node has added some, not saying whose."""
-        if count in (self.shape[0], self.shape[0] + options.get(ADDED, 0)):  # rows of our own stand behind the others
+        if 0 <= count - self.shape[0] <= options.get(ADDED, 0):  # rows of our own stand behind the others
             return [chunk.rows for chunk in self.chunks]
         couple = next((kinds for key, kinds in options.items() if str(key).endswith("cond_or_uncond_couple")), None)
         if not couple or self.groups != 1 or count != len(couple) * self.size:
@@ -101,7 +101,8 @@ class Calls(CopiesToItself):
         """The host's APPLY_MODEL wrapper: the latent that the network gets. `options` are its transformer options."""
         options = more.pop("transformer_options", {}) if options is None else options
         before = self._current
-        self._current = self._seen(_cells(x), options, c_crossattn)
+        hosts = x.shape[0] - options.get(ADDED, 0)
+        self._current = self._seen(_cells(x)[:hosts], options, c_crossattn)
         try:
             return executor(x, t, c_concat, c_crossattn, control, options, **more)
         finally:

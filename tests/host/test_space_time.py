@@ -12,6 +12,7 @@ from prompt_fidelity.core.methods import METHODS, SpaceTime
 from prompt_fidelity.core.methods.space_time import SpaceTimeSettings
 from prompt_fidelity.core.show.report import report
 from prompt_fidelity.host.errors import HostError
+from prompt_fidelity.host.models.random_transformers import TRANSFORMERS
 from prompt_fidelity.host.networks.unet_layers import cross_attentions
 from prompt_fidelity.host.sampling.install import attach
 from prompt_fidelity.host.sampling.samplers import SAMPLERS
@@ -22,10 +23,10 @@ WHOLE = Box(0, 0, 1, 1)
 
 
 def placed(family="sd1", *boxes):
-    targets = encoded(family)[1]
+    targets, width = encoded(family)[1], 192 if family in TRANSFORMERS else 128  # as wide as the pictures drawn here
     if not boxes:
-        return solve(targets, 128, 128)
-    return Layout(tuple(Placement(i, targets.objects[i].phrase, box) for i, box in enumerate(boxes)), 128, 128)
+        return solve(targets, width, 128)
+    return Layout(tuple(Placement(i, targets.objects[i].phrase, box) for i, box in enumerate(boxes)), width, 128)
 
 
 def mixing(family="sd1", preset="paper", *, layout=None, model=None, targets=None, settings=None, **options):

@@ -324,7 +324,7 @@ def test_a_layers_output_is_that_of_the_edited_probabilities():
     class SecondChunk:
         in_areas = ()
 
-        def parts(self, options, count, keys):
+        def parts_of(self, attention):
             return [Part(slice(2, 4), "positive", Place.whole(2, 16, 16), 77)]
 
         def makes_map(self, size, pixels):

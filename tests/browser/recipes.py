@@ -158,6 +158,10 @@ IDEA = {
     "what the seed has begun if need be. With Space-Time Attention beside it (*Combine Methods*) a box is obeyed best.",
     "box_diff": "*Predict Layout* says where each object goes, and its attention is made strong in its box, weak outside "
     "and as wide and high as the box.",
+    "focus": "The words of an object are made to look at the same place, and the objects at different places, all in the "
+    "step's own pass of the model.",
+    "taca": "While the picture is laid out, the words get more of the attention that they share with the picture. It is "
+    "for Flux, Stable Diffusion 3 and other transformers; a U-Net is only made surer of its words.",
 }
 NOTE = """## {title}
 

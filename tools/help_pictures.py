@@ -39,9 +39,8 @@ PROMPT = "a red ball and a blue ring"
 SIDE, SHOWN, GAP = 128, 220, 8
 # What a page shares with a workflow's thumbnail.
 THUMBNAILS = {
-    "FidelitySelectMethod": "compare_methods",
-    "FidelityOptimiseSpaceTime": "space_time_optimised",
-    "FidelitySpaceTimeWeights": "space_time",
+    "FidelitySelectMethod": "4 Attend and Excite, which one - Prompt Fidelity",
+    "FidelityOptimiseSpaceTime": "6 Tuned for one picture, slow - Prompt Fidelity",
 }
 BOXES = '[{"bbox": [80, 60, 620, 480], "desc": "ball"}, {"bbox": [420, 540, 940, 950], "desc": "ring"}]'
 

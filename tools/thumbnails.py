@@ -87,7 +87,7 @@ def card(number: str, family: str, server: Server, workflow: dict) -> Image.Imag
     if number == "1":
         return beside(shown["b"][0], shown["a"][0])
     if number == "2":
-        return fitted(shown["View Attention Maps"][0])
+        return fitted(shown["FidelityViewMaps"][0])
     if number == "3":
         return fitted(shown["a"][0])
     if number == "4":

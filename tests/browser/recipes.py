@@ -297,7 +297,7 @@ def compare() -> Recipe:
             for i in range(4)
         },
         "compare": Node("ImageCompare", (1600, -250, 420, 440), {}, "Plain or method 1: move the mouse over it"),
-        "scores": Node("PreviewAny", (1600, 300, 420, 420), {}, "Scores"),
+        "scores": Node("PreviewAny", (1180, -1120, 340, 380), {}, "Scores"),
     }  # fmt: skip
     nodes["latent"] = replace(nodes["latent"], box=(0, 540, 290, 120))
     nodes["latent"].widgets["batch_size"] = 4
@@ -375,8 +375,8 @@ def tuned() -> Recipe:
     more = {
         "clip": Node("FidelityLoadDemoCLIP", (0, -260, 290, 80)),
         "seed": Node("PrimitiveInt", (0, 520, 290, 90), {"value": DEMO_SEED}, "Seed"),
-        "plot": Node("PreviewImage", (1170, -860, 370, 360), {}, "Loss over the epochs"),
-        "weights": Node("PreviewAny", (1580, -860, 350, 360), {}, "Weights"),
+        "plot": Node("PreviewImage", (1170, -1290, 760, 360), {}, "Loss over the epochs"),
+        "weights": Node("PreviewAny", (1170, -860, 760, 360), {}, "Weights"),
     }
     wired = (
         ("load", "VAE", "fidelity", "vae"),

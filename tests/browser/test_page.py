@@ -14,7 +14,7 @@ WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
 BLUEPRINTS = sorted((ROOT / "subgraphs").glob("*.json"))
 CHECKPOINT = "CheckpointLoaderSimple"
 # Wires that cross, at most, by the workflow's number: one model feeds two places, so a few have to.
-CROSSINGS = {"3": 8, "4": 3, "5": 20, "6": 25}
+CROSSINGS = {"3": 8, "4": 8, "5": 20, "6": 25}
 TELLING = {"FidelityExtractTargets", "FidelityApply", "FidelityViewMaps", "FidelityScore"}  # nodes that report in words
 
 # One graph that needs no file of ours: a wrong converter or page helper shows here.

@@ -13,7 +13,7 @@ MEASURE = """graph => {
         const [ax, ay, aw, ah] = boxes.get(a.id), [bx, by, bw, bh] = boxes.get(b.id)
         if (ax < bx + bw && bx < ax + aw && ay < by + bh && by < ay + ah) overlaps.push(`${name(a)} | ${name(b)}`)
     }))
-    const wires = [...graph.links.values()].map(link => {
+    const wires = [...graph.links.values()].filter(link => link.origin_id >= 0 && link.target_id >= 0).map(link => {
         const from = graph.getNodeById(link.origin_id), to = graph.getNodeById(link.target_id)
         const [x0, y0] = from.getOutputPos(link.origin_slot), [x1, y1] = to.getInputPos(link.target_slot)
         const pull = Math.hypot(x1 - x0, y1 - y0) / 4

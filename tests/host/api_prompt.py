@@ -94,6 +94,9 @@ def widget_values(groups: dict, values: Iterator, prefix: str = "") -> Iterator[
     """(name, value) of every widget, taking `values` in the order in which the page lays them out."""
     for name, spec in [*groups.get("required", {}).items(), *groups.get("optional", {}).items()]:
         kind, options = spec[0], spec[1] if len(spec) > 1 else {}
+        if kind == "IMAGECOMPARE":  # what the page shows, not what the artist sets: it keeps no value
+            yield prefix + name, {"__value__": ["", ""]}
+            continue
         if options.get("forceInput") or not (isinstance(kind, list) or kind in WIDGETS):
             continue
         value = next(values)

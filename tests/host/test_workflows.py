@@ -31,7 +31,7 @@ def unwrapped(value):
 
 
 def with_the_demo_model(prompt: dict) -> dict:
-    """A workflow that waits for the artist's checkpoint, with the demo model in its place: its wiring is what counts."""
+    """A workflow that waits for a checkpoint, with the demo model in its place: its wiring is what counts."""
     if not any(node["class_type"] == "CheckpointLoaderSimple" for node in prompt.values()):
         return prompt
     for node in prompt.values():

@@ -3,14 +3,16 @@
     python3 dev.py run benchmarks/fidelity.py                                   # the test half, every method: hours
     python3 dev.py run benchmarks/fidelity.py --half dev --methods t_sam --set t_sam.step_size=3
     python3 dev.py run benchmarks/fidelity.py --short --json
+    python3 dev.py run benchmarks/fidelity.py --model scenes --methods attention_regulation,focus,taca
     python3 dev.py run benchmarks/fidelity.py --checkpoint sd15.safetensors --clip-vision clip.safetensors \\
         --prompts my.txt --seeds 0-3
 
-Pictures of the demo model are judged by a detector (are the shapes there, in their colours?), those of a real
-checkpoint by CLIP (similarity to the prompt, and to the object that fares worst). A method has to beat plain sampling
-and its placebo, random updates of the same size, on the same seeds (McNemar's exact test, and a sign test by prompt).
-Settings are tuned on the dev half; the test half, which shares no prompt and no seed with it, gives the figures to
-report.
+Pictures of the demo models are judged by a detector (are the objects there, in their colours?), those of a real
+checkpoint by CLIP (similarity to the prompt, and to the object that fares worst). The model of scenes is asked for the
+three kinds of the Attend-and-Excite prompts (two animals; an animal and a coloured object; two coloured objects), and
+its figures are given by kind too. A method has to beat plain sampling and its placebo, random updates of the same size,
+on the same seeds (McNemar's exact test, and a sign test by prompt). Settings are tuned on the dev half; the test half,
+which shares no prompt and no seed with it, gives the figures to report.
 
 Every picture's figures go to a CSV at once: started again, the benchmark goes on where it was stopped.
 """
@@ -35,18 +37,18 @@ from measuring.cases import (  # noqa: E402
     PROMPTS,
     SEEDS,
     Case,
+    excite_cases,
     read_cases,
     read_seeds,
     relation_cases,
-    shape_cases,
 )
 from measuring.contestants import PLACEBO, PLAIN, Contestant, contestants  # noqa: E402
-from measuring.judge import ClipJudge, ShapeJudge, cost_in_quality  # noqa: E402
+from measuring.demo_models import MODELS, DemoModel  # noqa: E402
+from measuring.judge import ClipJudge, cost_in_quality  # noqa: E402
 from measuring.sheet import Sheet  # noqa: E402
-from measuring.summary import compare, lines  # noqa: E402
+from measuring.summary import by_kind, compare, lines  # noqa: E402
 from measuring.table import Table  # noqa: E402
 from prompt_fidelity.core.methods import METHODS  # noqa: E402
-from prompt_fidelity.host.models.demo_model import WEIGHTS  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
 SHORT_PROMPTS = 24
@@ -122,7 +124,17 @@ class Benchmark:
             methods[runner.name] = compare(rows[runner.name], plain, rows[runner.placebo] or None) | {
                 "against": against
             }
-        return {"methods": methods, "placebos": placebos, "prompts": len(cases), "seeds": len(seeds)}
+        counts = {"prompts": len(cases), "seeds": len(seeds)}
+        return {"methods": methods, "placebos": placebos, "kinds": self._kinds(cases, seeds), **counts}
+
+    def _kinds(self, cases: list[Case], seeds: list[int]) -> dict[str, dict]:
+        """The kinds of prompts, where they have some: each way of drawing compared with plain sampling."""
+        answer: dict[str, dict] = {}
+        for kind in dict.fromkeys(case.kind for case in cases if case.kind):
+            keys = [(case.prompt, seed) for case in cases if case.kind == kind for seed in seeds]
+            rows = {name: self.table.select(name, self.settings[name], keys) for name in self.settings}
+            answer[kind] = {name: compare(own, rows[PLAIN], None) for name, own in rows.items() if own}
+        return answer
 
 
 def _fingerprint(*parts: str) -> str:
@@ -139,10 +151,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--set", action="append", default=[], metavar="METHOD.SETTING=VALUE", help="change a setting; may be repeated"
     )
+    parser.add_argument("--model", choices=MODELS, default="shapes", help="which demo model draws")
+    parser.add_argument("--weights", type=Path, help="the demo model's weights instead of the pack's own")
     parser.add_argument("--half", choices=HALVES, default="test", help="dev to tune, test to report")
-    parser.add_argument("--objects", default="2,3", help="numbers of objects in the demo model's prompts")
+    parser.add_argument("--objects", default="2,3", help="numbers of objects in the prompts of shapes")
     parser.add_argument(
-        "--relations", action="store_true", help="prompts of two objects that say how they stand, instead"
+        "--relations", action="store_true", help="prompts of two shapes that say how they stand, instead"
     )
     parser.add_argument("--no-placebo", action="store_true", help="leave out the placebos, to tune in less time")
     parser.add_argument("--count", type=int, default=PROMPTS, help="so many of the half's prompts")
@@ -173,29 +187,36 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def _cases(options: argparse.Namespace, demo: DemoModel | None) -> list[Case]:
+    """The prompts that the arguments ask for; of a checkpoint, those of shapes unless it is given some."""
+    count = min(options.count, SHORT_PROMPTS) if options.short else options.count
+    if options.prompts:
+        return read_cases(options.prompts, demo.name if demo else None)
+    if demo is not None and demo.name == "scenes":
+        return excite_cases(options.half, PROMPTS)[:count]
+    if options.relations:
+        return relation_cases(options.half)[:count]
+    objects = tuple(int(number) for number in options.objects.split(","))
+    return MODELS["shapes"]().cases(options.half, objects, PROMPTS)[:count]
+
+
 def main() -> None:
     options = _arguments()
     logging.getLogger().setLevel(logging.ERROR)
     torch.set_grad_enabled(False)
-    demo = options.checkpoint is None
+    demo = MODELS[options.model]() if options.checkpoint is None else None
     with torch.inference_mode():
-        names = options.methods or (SHORT_METHODS if options.short else ",".join(METHODS))
-        runners = contestants(names.split(","), options.set, demo)
-        if demo:
-            judge, artist = ShapeJudge(), Artist.with_demo_model()
-            model_id = hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()
+        if demo is not None:
+            judge, artist = demo.judge(), demo.artist(options.weights)
+            model_id = hashlib.sha256((options.weights or demo.weights).read_bytes()).hexdigest()
         else:
             judge = ClipJudge.of_file(options.clip_vision)
             artist = Artist.with_checkpoint(options.checkpoint, options.size, options.steps or 50, options.cfg or 7.5)
             model_id = f"{options.checkpoint.resolve()} {options.checkpoint.stat().st_size}"
         artist.sampling |= {key: value for key in ("steps", "cfg") if (value := getattr(options, key)) is not None}
-        count = min(options.count, SHORT_PROMPTS) if options.short else options.count
-        if options.prompts:
-            cases = read_cases(options.prompts, judged_by_shapes=demo)
-        elif options.relations:
-            cases = relation_cases(options.half)[:count]
-        else:
-            cases = shape_cases(options.half, tuple(int(n) for n in options.objects.split(",")))[:count]
+        names = options.methods or (SHORT_METHODS if options.short else ",".join(METHODS))
+        runners = contestants(names.split(","), options.set, artist.family)
+        cases = _cases(options, demo)
         if options.part:
             which, parts = (int(number) for number in options.part.split("/"))
             cases = cases[which - 1 :: parts]
@@ -203,7 +224,7 @@ def main() -> None:
         seeds = (
             read_seeds(options.seeds) if options.seeds else list(range(first, first + (1 if options.short else SEEDS)))
         )
-        judged = "shapes" if demo else "clip"
+        judged = demo.name if demo else "clip"
         table = Table(options.out / f"fidelity_{judged}.csv", judge.figures)
         benchmark = Benchmark(artist, judge, table, model_id, runners, not options.no_placebo)
 
@@ -220,7 +241,7 @@ def main() -> None:
             sheet.save(options.out / "fidelity.png")
             print(f"wrote {options.out / 'fidelity.png'}")
     print(f"{len(cases)} prompts x {len(seeds)} seeds, {table.path}")
-    print("\n".join(lines(answer["methods"])))
+    print("\n".join([*lines(answer["methods"]), *by_kind(answer["kinds"])]))
     if options.json:
         print(json.dumps(answer))
 

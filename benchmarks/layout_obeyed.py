@@ -94,7 +94,7 @@ def main() -> None:
     with torch.inference_mode():
         model, cases = chosen(options)
         artist = model.artist()
-        ways = contestants(options.methods.split(","), options.set, demo=True)
+        ways = contestants(options.methods.split(","), options.set, artist.family)
         tallies = {name: Tally() for name in (PLAIN, *(way.name for way in ways))}
         by_number: dict[int, dict[str, Tally]] = {}
         first = FIRST_SEED[options.half]

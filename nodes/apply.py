@@ -3,6 +3,7 @@
 from comfy_api.latest import io
 
 from ..host.progress import with_text
+from ..host.sampling.ability import abilities
 from ..host.sampling.install import attach
 from ..host.sampling.recompute import CHOICES
 from .types import CATEGORY, Layout, Method, Record, Targets, node_id_of
@@ -115,7 +116,7 @@ class FidelityApply(io.ComfyNode):
             blocks=blocks,
         )
         said = "\n".join(record.warnings) or f"{record.method.title} is attached."
-        return io.NodeOutput(patched, record, ui=with_text(said))
+        return io.NodeOutput(patched, record, ui=with_text(f"{said}\n{abilities(model)}"))
 
 
 NODES = [FidelityApply]

@@ -4,7 +4,10 @@ from comfy_api.latest import io
 
 from ..host.models.demo_clip import load_demo_clip
 from ..host.models.demo_model import load_demo_model
+from ..host.models.demo_scenes import load_demo_scenes
 from .types import CATEGORY
+
+LOADERS = {"shapes": load_demo_model, "scenes": load_demo_scenes}
 
 
 class FidelityLoadDemoModel(io.ComfyNode):
@@ -14,17 +17,26 @@ class FidelityLoadDemoModel(io.ComfyNode):
             node_id="FidelityLoadDemoModel",
             display_name="Load Demo Model",
             category=CATEGORY,
-            description="Loads TinyShapes, a tiny model that comes with the pack and draws coloured shapes such as 'a "
-            "red ball and a blue ring'. "
+            description="Loads a tiny model that comes with the pack: TinyShapes, which draws coloured shapes such as "
+            "'a red ball and a blue ring', or TinyScenes, which draws emoji such as 'a cat and a red backpack'. "
             "Replace it with Load Checkpoint to work with a real model.",
-            search_aliases=["tinyshapes", "checkpoint"],
-            inputs=[],
+            search_aliases=["tinyshapes", "tinyscenes", "checkpoint"],
+            inputs=[
+                io.Combo.Input(
+                    "model",
+                    options=list(LOADERS),
+                    default="shapes",
+                    optional=True,
+                    tooltip="shapes: TinyShapes, coloured shapes, built like Stable Diffusion 1. scenes: TinyScenes, "
+                    "animals and things as emoji, built like Flux.",
+                ),
+            ],
             outputs=[io.Model.Output(), io.Clip.Output(), io.Vae.Output()],
         )
 
     @classmethod
-    def execute(cls) -> io.NodeOutput:
-        return io.NodeOutput(*load_demo_model())
+    def execute(cls, model: str = "shapes") -> io.NodeOutput:
+        return io.NodeOutput(*LOADERS[model]())
 
 
 class FidelityLoadDemoCLIP(io.ComfyNode):

@@ -16,8 +16,8 @@ from prompt_fidelity.core.layout.settings import AttentionSettings
 from prompt_fidelity.core.methods import METHODS
 from prompt_fidelity.core.methods.base import OutputMix, ScoreEdit
 from prompt_fidelity.host.layout.early_attention import early_maps
-from prompt_fidelity.host.models.demo_model import demo_card, load_demo_model
-from prompt_fidelity.host.models.demo_scenes import load_demo_scenes, scenes_card
+from prompt_fidelity.host.models import demo_model, demo_scenes
+from prompt_fidelity.host.models.family import family_of
 from prompt_fidelity.host.sampling.install import attach
 from prompt_fidelity.host.text import encode_with_targets
 from torch import Tensor
@@ -50,12 +50,16 @@ class Artist:
         self.clock = time.process_time if comfy.model_management.cpu_mode() else time.perf_counter
 
     @classmethod
-    def with_demo_model(cls) -> Artist:
-        return cls(*load_demo_model(), dict(demo_card()["sampling"]))
+    def with_demo_model(cls, weights: Path | None = None) -> Artist:
+        """Of the pack's own weights, or of others with the pack's sampling settings."""
+        return cls(*demo_model.load_demo_model(weights or demo_model.WEIGHTS), dict(demo_model.demo_card()["sampling"]))
 
     @classmethod
-    def with_demo_scenes(cls) -> Artist:
-        return cls(*load_demo_scenes(), dict(scenes_card()["sampling"]))
+    def with_demo_scenes(cls, weights: Path | None = None) -> Artist:
+        """Of the pack's own weights, or of others, whose card lies beside them."""
+        weights = weights or demo_scenes.WEIGHTS
+        card = demo_scenes.scenes_card(weights.with_suffix(".json"))
+        return cls(*demo_scenes.load_demo_scenes(weights), dict(card["sampling"]))
 
     @classmethod
     def with_checkpoint(cls, path: Path, size: int, steps: int, cfg: float) -> Artist:
@@ -75,6 +79,11 @@ class Artist:
             vae,
             {"steps": steps, "cfg": cfg, "sampler": "euler", "scheduler": "normal", "width": size, "height": size},
         )
+
+    @property
+    def family(self) -> str:
+        """The model's, by whose name a preset was made for it."""
+        return family_of(self.model)
 
     def encode(self, prompt: str):
         """(conditioning, targets)"""

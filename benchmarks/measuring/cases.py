@@ -14,19 +14,24 @@ HALVES = ("dev", "test")
 PROMPTS = 200  # in each half
 FIRST_SEED = {"dev": 0, "test": 1000}
 SEEDS = 4  # in each half: all pictures of one seed share their noise, which may flatter them all
-_NAMED = re.compile(rf"\b({'|'.join(data.COLOURS)}) ({'|'.join(data.NOUNS)})\b")
+_NAMED = {
+    "shapes": re.compile(rf"\b({'|'.join(data.COLOURS)}) ({'|'.join(data.NOUNS)})\b"),
+    "scenes": re.compile(rf"(?:\b({'|'.join(scenes.COLOURS)}) )?\b({'|'.join(scenes.NOUNS)})\b"),
+}
+_EXAMPLES = {"shapes": (data, "a red ball and a blue ring"), "scenes": (scenes, "a cat and a red backpack")}
 _RELATED = re.compile(rf"^a \w+ \w+ ({'|'.join(data.RELATIONS)}) a \w+ \w+$")
 
 
 @dataclass(frozen=True)
 class Case:
     """A prompt and the (noun, colour) pairs it asks for; none where only CLIP can judge. `relation`: of the first to
-    the second.
+    the second. `kind`: of the prompt, where there are several.
     """
 
     prompt: str
     wanted: tuple[tuple[str, str], ...] = ()
     relation: str | None = None
+    kind: str = ""
 
 
 def shape_cases(half: str, objects: tuple[int, ...], count: int = PROMPTS) -> list[Case]:
@@ -57,9 +62,8 @@ def scene_cases(half: str, objects: tuple[int, ...], count: int = PROMPTS) -> li
         number = objects[turn % len(objects)]
         kinds = _KINDS[turn // len(objects) % len(_KINDS)] if number == 2 else ("animal", "object", "object")[:number]
         names = _scene_names(rng, kinds)
-        before = len(found)
         found.setdefault(scenes.caption_of(names), Case(scenes.caption_of(names), tuple(names)))
-        turn += len(found) > before
+        turn += 1  # whether or not it was a new one: of animals alone there are few
     both = list(found.values())
     return both[:count] if half == "dev" else both[count:]
 
@@ -72,6 +76,36 @@ def _scene_names(rng: np.random.Generator, kinds: tuple[str, ...]) -> list[tuple
         for kind, of in (("animal", scenes.ANIMALS), ("object", scenes.OBJECTS))
     }
     return [(nouns[kind].pop(), scenes.OWN if kind == "animal" else colours.pop()) for kind in kinds]
+
+
+def excite_cases(half: str, count: int = PROMPTS) -> list[Case]:
+    """`count` different prompts of the half in the three kinds of the Attend-and-Excite set: two animals, an animal and
+    a coloured object, two coloured objects, in turn as long as there are any. The halves share no pair of nouns.
+    """
+    rng = np.random.default_rng(2027)
+    pairs = {kinds: _noun_pairs(rng, kinds, half) for kinds in _KINDS}
+    found: dict[str, Case] = {}
+    turn = 0
+    while len(found) < count:
+        kinds = _KINDS[turn % len(_KINDS)]
+        again, at = divmod(turn // len(_KINDS), len(pairs[kinds]))
+        nouns = pairs[kinds][at]
+        nouns = nouns[::-1] if again % 2 and kinds[0] == kinds[1] else nouns
+        colours = [str(colour) for colour in rng.permutation(list(scenes.COLOURS))]
+        names = tuple((noun, scenes.OWN if kind == "animal" else colours.pop()) for noun, kind in zip(nouns, kinds))
+        prompt = scenes.caption_of(list(names))
+        found.setdefault(prompt, Case(prompt, names, kind=" and ".join(kinds)))
+        turn += 1
+    return list(found.values())
+
+
+def _noun_pairs(rng: np.random.Generator, kinds: tuple[str, str], half: str) -> list[tuple[str, str]]:
+    """The half's share of all pairs of different nouns of these kinds, shuffled; order doesn't tell pairs apart."""
+    first, second = (scenes.ANIMALS if kind == "animal" else scenes.OBJECTS for kind in kinds)
+    both = [(a, b) for i, a in enumerate(first) for b in (second if first is not second else second[i + 1 :])]
+    mixed = [both[i] for i in rng.permutation(len(both))]
+    middle = len(mixed) // 2
+    return mixed[:middle] if half == "dev" else mixed[middle:]
 
 
 def relation_cases(half: str, count: int = PROMPTS) -> list[Case]:
@@ -87,19 +121,20 @@ def relation_cases(half: str, count: int = PROMPTS) -> list[Case]:
     return both[:count] if half == "dev" else both[count:]
 
 
-def read_cases(path: Path, judged_by_shapes: bool) -> list[Case]:
-    """One prompt a line; empty lines and lines that begin with # are passed over. Raises ValueError for what cannot be
-    judged.
+def read_cases(path: Path, judged_by: str | None) -> list[Case]:
+    """One prompt a line; empty lines and lines that begin with # are passed over. `judged_by`: whose detector looks at
+    the pictures, "shapes" or "scenes"; None for CLIP. Raises ValueError for what cannot be judged.
     """
+    named = _NAMED[judged_by or "shapes"]
     lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
     cases = []
     for prompt in (line for line in lines if line and not line.startswith("#")):
-        wanted = tuple((noun, colour) for colour, noun in _NAMED.findall(prompt))
-        if judged_by_shapes and not wanted:
+        wanted = tuple((noun, colour or scenes.OWN) for colour, noun in named.findall(prompt))
+        if judged_by and not wanted:
+            known, example = _EXAMPLES[judged_by]
             raise ValueError(
-                f'"{prompt}" names none of the demo model\'s shapes. Write prompts such as "a red ball and a blue '
-                f'ring" '
-                f"(colours {', '.join(data.COLOURS)}; shapes {', '.join(data.NOUNS)}), or give a --checkpoint."
+                f'"{prompt}" names none of the demo model\'s {judged_by}. Write prompts such as "{example}" '
+                f"(colours {', '.join(known.COLOURS)}; {judged_by} {', '.join(known.NOUNS)}), or give a --checkpoint."
             )
         related = _RELATED.match(prompt)
         cases.append(Case(prompt, wanted, related.group(1) if related else None))

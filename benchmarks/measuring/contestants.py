@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 
 from prompt_fidelity.core.methods import METHODS
-from prompt_fidelity.core.methods.base import DEMO_PRESET, Method
+from prompt_fidelity.core.methods.base import Method
 from prompt_fidelity.core.methods.combined import CombinedMethods
 
 PLAIN, PLACEBO = "plain", "placebo"
@@ -28,8 +28,11 @@ class Contestant:
         return tuple(self.name.split("+")) if "+" in self.name else ()
 
 
-def contestants(names: list[str], overrides: list[str], demo: bool) -> list[Contestant]:
-    """Raises ValueError for a name, preset or setting that does not exist."""
+def contestants(names: list[str], overrides: list[str], family: str = "") -> list[Contestant]:
+    """With the presets that were made for models of `family`, unless the names say others.
+
+    Raises ValueError for a name, preset or setting that does not exist.
+    """
     changes: dict[str, dict[str, str]] = {}
     for text in overrides:
         target, separator, value = text.partition("=")
@@ -39,17 +42,17 @@ def contestants(names: list[str], overrides: list[str], demo: bool) -> list[Cont
                 f'--set {text} is not understood. Write METHOD.SETTING=VALUE, such as "t_sam.step_size=3".'
             )
         changes.setdefault(method, {})[setting] = value
-    return [Contestant(name, _method(name, changes, demo)) for name in names if name not in (PLAIN, PLACEBO)]
+    return [Contestant(name, _method(name, changes, family)) for name in names if name not in (PLAIN, PLACEBO)]
 
 
-def _method(name: str, changes: dict[str, dict[str, str]], demo: bool) -> Method:
+def _method(name: str, changes: dict[str, dict[str, str]], family: str) -> Method:
     if "+" in name:
-        return CombinedMethods([(_method(part, changes, demo), 1.0) for part in name.split("+")])
+        return CombinedMethods([(_method(part, changes, family), 1.0) for part in name.split("+")])
     base, _, preset = name.partition(":")
     if base not in METHODS:
         raise ValueError(f"There is no method {base}. The methods are {', '.join(METHODS)}.")
     presets = METHODS[base].PRESETS
-    preset = preset or (DEMO_PRESET if demo and DEMO_PRESET in presets else next(iter(presets)))
+    preset = preset or (family if family in presets else next(iter(presets)))
     if preset not in presets:
         raise ValueError(f"{base} has no preset {preset}. Its presets are {', '.join(presets)}.")
     settings = presets[preset]

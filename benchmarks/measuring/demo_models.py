@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import inf
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -16,16 +17,22 @@ from tqdm import tqdm
 
 from .artist import Artist
 from .cases import PROMPTS, Case, scene_cases, shape_cases
+from .judge import SceneJudge, ShapeJudge
 
 
 @dataclass(frozen=True)
 class DemoModel:
-    """A demo model with its prompts (half, numbers of objects, count) and the detector of what it draws."""
+    """A demo model with its prompts (half, numbers of objects, count) and the detector of what it draws.
+
+    `artist` takes the weights' file, None for the pack's own, which is at `weights`.
+    """
 
     name: str
-    artist: Callable[[], Artist]
+    artist: Callable[..., Artist]
     cases: Callable[[str, tuple[int, ...], int], list[Case]]
     detector: ModuleType
+    judge: Callable[[], ShapeJudge | SceneJudge]
+    weights: Path
 
     def right(self, picture: np.ndarray, case: Case) -> bool:
         """Whether every object that the case asks for is there, in its own colour."""
@@ -33,15 +40,17 @@ class DemoModel:
 
 
 def shapes() -> DemoModel:
+    from prompt_fidelity.host.models.demo_model import WEIGHTS
     from tinyshapes import detector
 
-    return DemoModel("shapes", Artist.with_demo_model, shape_cases, detector)
+    return DemoModel("shapes", Artist.with_demo_model, shape_cases, detector, ShapeJudge, WEIGHTS)
 
 
 def scenes() -> DemoModel:
+    from prompt_fidelity.host.models.demo_scenes import WEIGHTS
     from tinyscenes import detector
 
-    return DemoModel("scenes", Artist.with_demo_scenes, scene_cases, detector)
+    return DemoModel("scenes", Artist.with_demo_scenes, scene_cases, detector, SceneJudge, WEIGHTS)
 
 
 MODELS: dict[str, Callable[[], DemoModel]] = {"shapes": shapes, "scenes": scenes}

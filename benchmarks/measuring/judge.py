@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from tinyscenes import detector as scene_detector
 from tinyshapes import detector
 
 from .cases import Case
@@ -37,15 +38,28 @@ class ShapeJudge:
     def __call__(self, picture: np.ndarray, case: Case, targets) -> dict[str, float]:
         found = detector.detect(picture)
         score = detector.score(found, list(case.wanted), [(0, case.relation, 1)] if case.relation else None)
-        residual = float(np.mean([item.residual for item in found])) if found else 1.0
-        return {
-            "presence": score.presence,
-            "binding": score.binding,
-            "relation": score.relation if case.relation else float("nan"),
-            "success": float(score.success),
-            "extra": score.extra,
-            "residual": residual,
-        }
+        return _figures(found, score, score.relation if case.relation else float("nan"))
+
+
+class SceneJudge:
+    """The detector of TinyScenes, whose prompts say nothing of how objects stand."""
+
+    figures = ShapeJudge.figures
+
+    def __call__(self, picture: np.ndarray, case: Case, targets) -> dict[str, float]:
+        found = scene_detector.detect(picture)
+        return _figures(found, scene_detector.score(found, list(case.wanted)), float("nan"))
+
+
+def _figures(found: list, score, relation: float) -> dict[str, float]:
+    return {
+        "presence": score.presence,
+        "binding": score.binding,
+        "relation": relation,
+        "success": float(score.success),
+        "extra": score.extra,
+        "residual": float(np.mean([item.residual for item in found])) if found else 1.0,
+    }
 
 
 class ClipJudge:

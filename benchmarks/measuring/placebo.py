@@ -76,13 +76,14 @@ class RandomEdit(ScoreEdit):
 
     def edit(self, scores: Tensor, targets: Targets, site: EditSite, strength: float = 1.0) -> Tensor:
         change = self.method.edit(scores, targets, site, strength) - scores  # [B, heads, pixels, tokens]
+        change = change.nan_to_num(nan=0.0)  # of columns that are shut out
         content, edited = torch.tensor(targets.content), scores.clone()
         for image, seed in enumerate(self.seeds):
             generator = torch.Generator().manual_seed(seed * 100_003 + site.step)
             words = content[torch.randperm(len(content), generator=generator)]
             shift = [int(torch.randint(side, (), generator=generator)) for side in site.size]
-            moved = change[image][..., words].unflatten(1, site.size).roll(shift, (1, 2)).flatten(1, 2)
-            edited[image][..., content] += moved
+            moved = change[image].unflatten(1, site.size).roll(shift, (1, 2)).flatten(1, 2)
+            edited[image] += moved.index_copy(-1, content, moved[..., words])
         return edited
 
     def settle(self, probs: Tensor, plain: Tensor, targets: Targets) -> Tensor:

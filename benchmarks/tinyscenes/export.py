@@ -31,7 +31,13 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, default=demo_scenes.WEIGHTS, help="where the weights go")
     args = parser.parse_args()
     state = torch.load(args.folder / "last.pt", weights_only=True)
+    write(state, args.weights)
+    shutil.copyfile(args.folder / "log.csv", args.weights.with_suffix(".log.csv"))
+    print(f"{args.weights.name}: {args.weights.stat().st_size / 1e6:.1f} MB, {state['samples']} samples")
 
+
+def write(state: dict, weights: Path) -> None:
+    """The weights' file, and its card beside it, of a checkpoint of train.py."""
     stored: dict[str, torch.Tensor] = {}
     for name, value in state["averaged"].items():
         if name == TABLE:
@@ -44,8 +50,8 @@ def main() -> None:
     stored[demo_scenes.TOKEN_IDS] = torch.tensor(state["vocabulary"], dtype=torch.int32)
     for name in ("mean", "basis", "scale"):
         stored[demo_scenes.VAE_PREFIX + name] = state[name].float().contiguous()
-    save_file(stored, args.weights)
-    args.weights.chmod(0o644)  # save_file makes it readable by its owner only
+    save_file(stored, weights)
+    weights.chmod(0o644)  # save_file makes it readable by its owner only
 
     card = {
         "what": "TinyScenes: tinted Fluent emoji (Microsoft, MIT), trained from scratch by benchmarks/tinyscenes",
@@ -58,9 +64,7 @@ def main() -> None:
         "flux": demo_scenes.FLUX_CONFIG,
         "text_encoder": demo_scenes.CLIP_CONFIG,
     }
-    args.weights.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
-    shutil.copyfile(args.folder / "log.csv", args.weights.with_suffix(".log.csv"))
-    print(f"{args.weights.name}: {args.weights.stat().st_size / 1e6:.1f} MB, {state['samples']} samples")
+    weights.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -43,3 +43,13 @@ def jensen_shannon(p: Tensor, q: Tensor) -> Tensor:
     """½·(KL(p‖m) + KL(q‖m)) with m = (p + q)/2 over the last axis, in nats: between 0 and ln 2."""
     log_m = ((p + q) / 2).clamp_min(LOG_EPS).log()
     return sum((x * (x.clamp_min(LOG_EPS).log() - log_m)).sum(dim=-1) for x in (p, q)) / 2
+
+
+def from_their_mean(distributions: Tensor) -> Tensor:
+    """KL(q‖m) of each of n distributions, m being their mean: [..., n, pixels] → [..., n], in nats, from 0 to ln n.
+
+    The mean over n is their generalised Jensen-Shannon divergence.
+    """
+    tiny = torch.finfo(distributions.dtype).tiny
+    mean = distributions.mean(dim=-2, keepdim=True)
+    return (distributions * (distributions.clamp_min(tiny).log() - mean.clamp_min(tiny).log())).sum(dim=-1)

@@ -5,10 +5,12 @@ from .attention_regulation import AttentionRegulation
 from .base import LatentLoss, LatentLossSettings, Method, MethodError, OutputMix, ScoreEdit
 from .box_diff import BoxDiff
 from .divide_and_bind import DivideAndBind
+from .focus import Focus
 from .layout_guidance import LayoutGuidance
 from .space_time import SpaceTime
 from .syngen import SynGen
 from .t_sam import TSAM
+from .taca import Taca
 
 METHODS: dict[str, type[Method]] = {
     "t_sam": TSAM,
@@ -19,6 +21,8 @@ METHODS: dict[str, type[Method]] = {
     "space_time": SpaceTime,
     "layout_guidance": LayoutGuidance,
     "box_diff": BoxDiff,
+    "focus": Focus,
+    "taca": Taca,
 }
 
 __all__ = [
@@ -27,6 +31,7 @@ __all__ = [
     "AttentionRegulation",
     "BoxDiff",
     "DivideAndBind",
+    "Focus",
     "LatentLoss",
     "LatentLossSettings",
     "LayoutGuidance",
@@ -37,4 +42,5 @@ __all__ = [
     "SpaceTime",
     "SynGen",
     "TSAM",
+    "Taca",
 ]

@@ -19,6 +19,9 @@ class Facts:
     attributes: int
     relations: int
     layout: bool
+    transformer: bool = False
+    joint: bool = False
+    tight: bool = False
 
 
 @dataclass(frozen=True)
@@ -35,12 +38,29 @@ class Rule:
 
 _BETTER = " and no layout is connected (with one from Predict Layout, Space-Time Attention did best in the benchmark)"
 
-# The order of choices follows the benchmark's table (benchmarks/fidelity.py), best first.
+# The order of choices follows the benchmark's table (benchmarks/fidelity.py), best first. In transformers moving the
+# latent does little and editing the attention more, as has been found on PixArt (arXiv 2503.17675).
 RULES = (
     Rule(
         lambda f: f.layout and f.objects > 0,
         ("space_time+attention_regulation", "space_time"),
         "a layout says where the objects go",
+    ),
+    Rule(
+        lambda f: f.transformer and f.objects > 0,
+        ("attention_regulation",),
+        "the model is a transformer, where editing the attention does more than moving the latent (arXiv 2503.17675)"
+        + _BETTER,
+    ),
+    Rule(
+        lambda f: f.joint,
+        ("taca",),
+        "no object was found in the prompt, and TACA strengthens all of its words against the picture",
+    ),
+    Rule(
+        lambda f: f.tight and f.objects > 0,
+        ("attention_regulation",),
+        "memory holds little more than the model, and this method keeps nothing for a gradient" + _BETTER,
     ),
     Rule(
         lambda f: f.objects >= 2 and f.attributes > 0,
@@ -103,6 +123,9 @@ class Auto(Method):
             sum(len(target.attributes) for target in targets.objects),
             len(targets.relations),
             situation.layout,
+            situation.transformer,
+            situation.joint,
+            situation.tight,
         )
         for rule in RULES:
             if not rule.fits(facts):

@@ -111,7 +111,12 @@ class ScoreEditSettings:
     )
 
 
-DEMO_PRESET = "demo"  # settings for the pack's small demo model, whose maps are sharper than Stable Diffusion's
+# Families with presets of their own: the pack's small models, whose maps are unlike those of large ones.
+DEMO_PRESET, SCENES_PRESET = "demo", "scenes"
+PACK_MODELS = {
+    DEMO_PRESET: "TinyShapes, the pack's demo model of shapes",
+    SCENES_PRESET: "TinyScenes, the pack's demo model of scenes",
+}
 OWN_PRESET = "auto"  # no preset yet: the model's own, once it is known
 
 
@@ -121,6 +126,9 @@ class Situation:
 
     layout: bool = False  # whether the artist has said where the objects go
     family: str = ""  # the model's; a preset of that name was made for it
+    transformer: bool = False  # whether the network is one, and no UNet
+    joint: bool = False  # whether words and picture share one softmax in it (Flux, Stable Diffusion 3)
+    tight: bool = False  # whether memory holds little more than the model
 
 
 @dataclass(frozen=True)
@@ -197,6 +205,12 @@ class Method(ABC):
     @abstractmethod
     def check(self, targets: Targets) -> list[str]:
         """Warnings for the artist about this prompt. Raises MethodError if the targets lack what the method needs."""
+
+    def suits(self, joint: bool) -> list[str]:
+        """Notes for the artist where the method is made for networks of another kind; `joint`: whether words and
+        picture share one softmax in this one.
+        """
+        return []
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.preset})"

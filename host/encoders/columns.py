@@ -53,7 +53,7 @@ def token_axis(clip, encoders: list[Encoder], tokens: dict, conditioning: list, 
         if entry in extras:
             places = [(0, index) for index in range(len(tokens[key][0]))]
             length = max(at_least, len(places))
-            return Axis({key: {place: place[1] for place in places}}, (Stretch(0, length, encoder=key),), {})
+            return Axis({key: {place: place[1] for place in places}}, (Stretch(0, length, entry, key),), {})
     if not any(one.outputs for one in heard.values()):  # nothing to encode: Lens makes no rows of an empty prompt
         return Axis({}, (Stretch(0, features.shape[1]),), {})
     numbers = _Numbers(encoders, tokens, heard)

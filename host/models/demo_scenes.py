@@ -15,17 +15,19 @@ import comfy.model_patcher
 import comfy.sd
 import comfy.sd1_clip
 import comfy.supported_models
+import torch
+from torch import Tensor
 
 from .assemble import Misfit, assemble_clip, assemble_model
 from .assets import ASSETS, incomplete, read_card, read_weights
-from .pca_vae import component_vae
+from .pca_vae import colours, component_vae
 from .text_encoder import CLIP_CONFIG, TOKENS, text_weights, token_ids, token_rows
 from .threads import on_one_thread, small
 
 WEIGHTS = ASSETS / "tinyscenes.safetensors"
 CARD = ASSETS / "tinyscenes.json"
 # What it is called where its files are not as they should be, and what makes them.
-_NAMES = ("the demo model of scenes", "benchmarks/tinyscenes/train.py")
+_NAMES = ("the scenes demo model", "benchmarks/tinyscenes/train.py")
 
 SHIFT = 5.0  # of the sampling schedule: the words decide at high noise
 
@@ -60,6 +62,12 @@ class SceneLatents(comfy.latent_formats.SD3):
     def __init__(self):
         super().__init__()
         self.scale_factor, self.shift_factor = 1.0, 0.0
+        self.taesd_decoder_name = None  # made for other latents
+        self.show_as(torch.zeros(self.latent_channels, 3), torch.zeros(3))
+
+    def show_as(self, factors: Tensor, bias: Tensor) -> None:
+        """How the host's previews colour a cell: what each channel adds [16, 3], and an empty cell's colour [3]."""
+        self.latent_rgb_factors, self.latent_rgb_factors_bias = factors.tolist(), bias.tolist()
 
 
 class TinyScenes(comfy.supported_models.FluxSchnell):
@@ -75,9 +83,9 @@ def is_demo_scenes(patcher) -> bool:
 
 
 @cache
-def scenes_card() -> dict:
+def scenes_card(card: Path = CARD) -> dict:
     """The model's card (assets/tinyscenes.json): vocabulary, sampling settings, recipe, metrics."""
-    return read_card(CARD, *_NAMES)
+    return read_card(card, *_NAMES)
 
 
 @on_one_thread
@@ -99,4 +107,6 @@ def load_demo_scenes(weights: Path = WEIGHTS) -> tuple[comfy.model_patcher.Model
         )
     except Misfit as error:
         raise incomplete(weights, *_NAMES, f"of something else ({error})") from None
-    return small(patcher, clip, component_vae(*(stored[name].float() for name in vae_parts)))
+    code = [stored[name].float() for name in vae_parts]
+    patcher.model.latent_format.show_as(*colours(*code))
+    return small(patcher, clip, component_vae(*code))

@@ -43,6 +43,14 @@ class PatchComponents(nn.Module):
         return grid.reshape(-1, 3, rows * PATCH, columns * PATCH) * 2.0 - 1.0
 
 
+def colours(mean: Tensor, basis: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """A cell's mean colour, -1..1, as the host's latent previews compute it: what each channel adds [channels, 3], and
+    what an empty cell has [3].
+    """
+    of_channels = (basis * scale[:, None]).unflatten(-1, (PATCH * PATCH, 3)).mean(1)
+    return 2.0 * of_channels, 2.0 * mean.unflatten(-1, (PATCH * PATCH, 3)).mean(0) - 1.0
+
+
 def component_vae(mean: Tensor, basis: Tensor, scale: Tensor) -> comfy.sd.VAE:
     """The host's VAE around those components: a TAESD, whose sizes are the same, with its module changed."""
     channels = len(scale)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from .assemble import assemble_clip, assemble_model
 from .mean_vae import block_mean_vae
-from .random_transformers import TRANSFORMERS, config_class
+from .random_transformers import TRANSFORMERS, config_class, small_parts
 from .threads import on_one_thread, small
 
 TEXT = {"num_hidden_layers": 3, "num_attention_heads": 4}
@@ -127,8 +127,9 @@ def load_random_model(
         made, tokenizer, encoder, settings = FAMILIES[family]
     config = made(dict(made.unet_config))
     config.set_inference_dtype(torch.float32, None)
-    shapes = config.get_model({}, "", device="meta").diffusion_model
-    patcher = assemble_model(made(dict(made.unet_config)), random_weights(shapes, seed), dtype)
+    with small_parts(family):
+        shapes = config.get_model({}, "", device="meta").diffusion_model
+        patcher = assemble_model(made(dict(made.unet_config)), random_weights(shapes, seed), dtype)
     options = {f"{name}_model_config": {**changes, "max_position_embeddings": 77} for name, changes in settings.items()}
     text = random_weights(encoder(device="meta", dtype=torch.float32, model_options=options), seed + 1)
     return small(patcher, assemble_clip(tokenizer, encoder, settings, text), block_mean_vae())

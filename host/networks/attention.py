@@ -51,6 +51,7 @@ class Attention(ABC):
     heads_apart: bool = False  # whether the output is to be [rows, heads, n, d] too
 
     joint: ClassVar[bool]
+    filled_in_front: ClassVar[bool] = False
 
     @property
     def rows(self) -> int:
@@ -68,6 +69,12 @@ class Attention(ABC):
 
     def detached(self) -> Attention:
         return replace(self, q=self.q.detach(), k=self.k.detach(), v=self.v.detach())
+
+    def behind(self, first: int) -> Attention:
+        """The same, with the text's columns from its `first` on."""
+        if first:
+            raise ValueError("an attention to the text alone has nothing in front of it")
+        return self
 
     @abstractmethod
     def shares(self, rows: slice, columns: Sequence[int] | None = None) -> Tensor:
@@ -138,7 +145,8 @@ class CrossAttention(Attention):
 
 @dataclass(kw_only=True)
 class JointAttention(Attention):
-    """`picture` are the picture's queries, `text` the columns of the conditioning among the keys.
+    """`picture` are the picture's queries, `text` the columns of the conditioning among the keys. `filled_in_front`:
+    whether what the text was filled up with stands in front of it.
 
     Edits follow from the words' columns alone: with p a column's probability, v its value and δ what is added to its
     score, out' = (out + Σ p(e^δ − 1)v) / (1 + Σ p(e^δ − 1)), as the picture's own columns keep their proportions.
@@ -146,6 +154,7 @@ class JointAttention(Attention):
 
     picture: slice
     text: slice
+    filled_in_front: bool = False
 
     joint: ClassVar[bool] = True
 
@@ -156,6 +165,9 @@ class JointAttention(Attention):
     @property
     def words(self) -> Tensor:
         return self.k[:, :, self.text].transpose(1, 2)
+
+    def behind(self, first: int) -> JointAttention:
+        return replace(self, text=slice(self.text.start + first, self.text.stop)) if first else self
 
     def shares(self, rows: slice, columns: Sequence[int] | None = None) -> Tensor:
         """By a second, fused attention whose values single the columns out: the matrix of all pixels and columns is

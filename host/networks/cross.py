@@ -53,6 +53,8 @@ class CrossFinder(Finder):
         reshaped = bool(named.get("skip_reshape"))
         width = q.shape[-1] if reshaped or q.ndim == 4 else q.shape[-1] // heads
         q, k, v = (heads_first(tensor, width, reshaped) for tensor in (q, k, v))
+        if call.context not in (None, k.shape[2]):  # a picture that is attended to beside the text
+            return None
         return CrossAttention(
             site,
             self._network.grid(*call.shape[1:]),

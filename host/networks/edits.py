@@ -60,7 +60,7 @@ class EditChain(CopiesToItself):
             return out
         by_part: dict[int, tuple[Part, list[LayerEdit]]] = {}
         for edit in edits:
-            for part in edit.rows.parts(attention.options, attention.rows, attention.words):
+            for part in edit.rows.parts_of(attention):
                 by_part.setdefault(part.rows.start, (part, []))[1].append(edit)
         if not by_part:
             return out
@@ -71,6 +71,7 @@ class EditChain(CopiesToItself):
 
     def _changed(self, out: torch.Tensor, attention: Attention, edits: list[LayerEdit], part: Part) -> torch.Tensor:
         """One part's rows of the output with the edits."""
+        attention = attention.behind(part.first)
         plain_scores = attention.scores(part.rows, part.tokens)
         plain = attention.whole(plain_scores, part.rows, plain_scores)
         edited = plain_scores

@@ -21,37 +21,95 @@ from .joint import Joint
 from .transformer import Family
 from .unet import UNet
 
-_LDM = "comfy.ldm."
 _DOUBLE_AND_SINGLE = (("double", "double_blocks"), ("single", "single_blocks"))
+_LIKE_FLUX = {"stacks": _DOUBLE_AND_SINGLE, "announces": True, "usual": (("double", 15 / 19, 1.0),)}
+_WITH_REFERENCES = ("text", "picture", "references")
+_REFERENCES_BETWEEN = ("text", "references", "picture")
+_PICTURE_FIRST = ("picture", "text")
 
-FLUX = Family(
-    "Flux", _DOUBLE_AND_SINGLE, width="hidden_size", kept=14, announces=True, usual=(("double", 15 / 19, 1.0),)
-)
-SD3 = Family(
-    "Stable Diffusion 3",
-    (("joint", "joint_blocks"),),
-    width="hidden_size",
-    kept=14,
-    usual=(("joint", 4 / 38, 16 / 38),),
-)
-COSMOS = Family(
-    "Cosmos-Predict2",
-    (("block", "blocks"),),
-    patch="patch_spatial",
-    width="model_channels",
-    kept=18,
-    words="cross_attn",
-)
-KANDINSKY = Family(
-    "Kandinsky 5", (("block", "visual_transformer_blocks"),), width="model_dim", kept=18, words="cross_attention"
-)
-
+JOINT = {
+    "model_base.Flux": Family("Flux", order=_WITH_REFERENCES, **_LIKE_FLUX),
+    "model_base.Chroma": Family("Chroma", **_LIKE_FLUX),
+    "model_base.ChromaRadiance": Family("Chroma Radiance", **_LIKE_FLUX),
+    "model_base.LongCatImage": Family("LongCat-Image", order=_WITH_REFERENCES, **_LIKE_FLUX),
+    "model_base.Flux2": Family("Flux.2", _DOUBLE_AND_SINGLE, announces=True, order=_WITH_REFERENCES, front=512),
+    "model_base.SD3": Family("Stable Diffusion 3", (("joint", "joint_blocks"),), usual=(("joint", 4 / 38, 16 / 38),)),
+    "model_base.QwenImage": Family(
+        "Qwen-Image",
+        (("double", "transformer_blocks"),),
+        width="inner_dim",
+        announces=True,
+        order=_WITH_REFERENCES,
+    ),
+    "model_base.Lumina2": Family(
+        "Lumina 2", (("double", "layers"),), width="dim", announces=True, multiple="pad_tokens_multiple", kept=18
+    ),
+    "model_base.HunyuanImage21": Family("HunyuanImage 2.1", _DOUBLE_AND_SINGLE, announces=True, further=True),
+    "model_base.AuraFlow": Family(
+        "AuraFlow",
+        (("double", "double_layers"), ("single", "single_layers")),
+        width="init_x_linear.out_features",
+        registers=8,
+    ),
+    "model_base.Omnigen2": Family("OmniGen2", (("layer", "layers"),), order=_REFERENCES_BETWEEN),
+    "model_base.Boogu": Family(
+        "Boogu", (("double", "double_stream_layers"), ("single", "single_stream_layers")), order=_REFERENCES_BETWEEN
+    ),
+    "model_base.Krea2": Family(
+        "Krea 2",
+        (("single", "blocks"),),
+        patch="patch",
+        width="first.out_features",
+        announces=True,
+        order=_WITH_REFERENCES,
+    ),
+    "model_base.Lens": Family(
+        "Lens",
+        (("double", "transformer_blocks"),),
+        patch="",
+        width="img_in.out_features",
+        announces=True,
+        order=_PICTURE_FIRST,
+    ),
+    "model_base.MageFlow": Family(
+        "MageFlow",
+        (("double", "transformer_blocks"),),
+        patch="",
+        width="img_in.out_features",
+        announces=True,
+        order=_WITH_REFERENCES,
+    ),
+    "model_base.Ideogram4": Family("Ideogram 4", (("layer", "layers"),), patch="", width="input_proj.out_features"),
+    "model_base.JoyImage": Family(
+        "JoyImage",
+        (("double", "double_blocks"),),
+        width="img_in.out_channels",
+        announces=True,
+        order=("picture", "references", "text"),
+    ),
+    "model_base.PixelDiTT2I": Family("PixelDiT", (("patch", "patch_blocks"),)),
+}
+CROSS = {
+    "model_base.CosmosPredict2": Family(
+        "Cosmos-Predict2",
+        (("block", "blocks"),),
+        patch="patch_spatial",
+        width="model_channels",
+        kept=18,
+        words="cross_attn",
+    ),
+    "model_base.Anima": Family(
+        "Anima", (("block", "blocks"),), patch="patch_spatial", width="model_channels", kept=18, words="cross_attn"
+    ),
+    "model_base.WAN21": Family("Wan", (("block", "blocks"),), width="dim", kept=18, words="cross_attn"),
+    "model_base.Kandinsky5": Family(
+        "Kandinsky 5", (("block", "visual_transformer_blocks"),), width="model_dim", kept=18, words="cross_attention"
+    ),
+}
 FAMILIES: dict[str, Callable[[torch.nn.Module], Network]] = {
-    "modules.diffusionmodules.openaimodel.UNetModel": UNet,
-    "flux.model.Flux": partial(Joint, FLUX),
-    "modules.diffusionmodules.mmdit.MMDiT": partial(Joint, SD3),
-    "cosmos.predict2.MiniTrainDIT": partial(Cross, COSMOS),
-    "kandinsky5.model.Kandinsky5": partial(Cross, KANDINSKY),
+    "ldm.modules.diffusionmodules.openaimodel.UNetModel": UNet,
+    **{name: partial(Joint, family) for name, family in JOINT.items()},
+    **{name: partial(Cross, family) for name, family in CROSS.items()},
 }
 
 
@@ -61,8 +119,8 @@ def network_of(model: torch.nn.Module) -> Network:
     Raises HostError for one in which words and picture do not meet in a way that is known.
     """
     network = model.diffusion_model
-    for kind in type(network).__mro__:
-        make = FAMILIES.get(f"{kind.__module__}.{kind.__qualname__}".removeprefix(_LDM))
+    for kind in (*type(model).__mro__, *type(network).__mro__):
+        make = FAMILIES.get(f"{kind.__module__}.{kind.__qualname__}".removeprefix("comfy."))
         found = None if make is None else make(model)
         if found is not None and found.sites:
             return found

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
+
+import torch.nn.functional as F
+from torch import Tensor
 
 from .announcing import KEY as SITE
 from .announcing import Announced
@@ -14,31 +18,41 @@ from .transformer import Transformer
 
 
 class Joint(Transformer):
-    """Text first, then the picture, then whatever else the network is shown (reference pictures)."""
-
     joint = True
 
     def finder(self) -> JointFinder:
         return JointFinder(self)
 
     def mixes(self, mixer, rows, local, learning: bool = False) -> JointMixes:
-        return JointMixes(self.finder(), mixer, rows, local, learning)
+        return JointMixes(self.finder(), mixer, rows, self.texts(local), learning)
 
-    def text_start(self, call: Call) -> int:
-        """The first of the tokens of an attention that is the text's."""
-        return 0
-
-    def laid_out(self, call: Call, tokens: int) -> tuple[slice, slice] | None:
-        """Where the picture and the conditioning's columns are among the `tokens` of an attention; None if it has too
-        few to be of both.
+    def laid_out(self, size: tuple[int, int], context: int | None, tokens: int) -> tuple[slice, slice] | None:
+        """Where the picture of `size` and a text of `context` tokens are among the `tokens` of an attention; None for
+        one that is not of both.
         """
-        if call.context is None:
+        if context is None:
             return None
-        h, w = self.grid(*call.shape[1:])
-        start = self.text_start(call)
-        text = slice(start, start + call.context)
-        picture = slice(text.stop, text.stop + h * w)
-        return (picture, text) if picture.stop <= tokens else None
+        pixels = size[0] * size[1]
+        lengths = {"text": self.filled_up(context), "picture": self.filled_up(pixels)}
+        rest = tokens - self.family.registers - sum(lengths.values())
+        if self.family.further:
+            context, lengths["text"], rest = context + rest, lengths["text"] + rest, 0
+        if rest < 0 or min(lengths.values()) < 1 or (rest and "references" not in self.family.order):
+            return None
+        starts, at = {}, self.family.registers
+        for part in self.family.order:
+            starts[part] = at
+            at += lengths.get(part, rest)
+        picture, text = starts["picture"], starts["text"]
+        return slice(picture, picture + pixels), slice(text, text + context)
+
+    def texts(self, encoded: Sequence[Tensor]) -> list[Tensor]:
+        """Encoded prompts [1, tokens, C] as the host hands them to the network."""
+        return [F.pad(text, (0, 0, max(self.family.front - text.shape[1], 0), 0)) for text in encoded]
+
+    def filled_up(self, tokens: int) -> int:
+        multiple = getattr(self.module, self.family.multiple, None) if self.family.multiple else None
+        return tokens if multiple is None else math.ceil(tokens / multiple) * multiple
 
 
 class JointFinder(Finder):
@@ -55,8 +69,9 @@ class JointFinder(Finder):
     def remove(self) -> None:
         self._announced.remove()
 
-    def text_start(self, call: Call) -> int:
-        return self._network.text_start(call)
+    def places(self, call: Call, context: int | None, tokens: int) -> tuple[slice, slice] | None:
+        """As `Joint.laid_out`, of a call's picture."""
+        return self._network.laid_out(self._network.grid(*call.shape[1:]), context, tokens)
 
     def site(self, options: dict) -> Site | None:
         if not self._network.family.announces:
@@ -73,7 +88,7 @@ class JointFinder(Finder):
         reshaped = bool(named.get("skip_reshape"))
         width = q.shape[-1] if reshaped or q.ndim == 4 else q.shape[-1] // heads
         q, k, v = (heads_first(tensor, width, reshaped) for tensor in (q, k, v))
-        places = self._network.laid_out(call, q.shape[2]) if q.shape[2] == k.shape[2] else None
+        places = self.places(call, call.context, q.shape[2]) if q.shape[2] == k.shape[2] else None
         if places is None:  # the picture's attention to itself
             return None
         if k.shape[1] < q.shape[1]:  # keys that several heads share
@@ -91,4 +106,5 @@ class JointFinder(Finder):
             bool(named.get("skip_output_reshape")),
             picture=places[0],
             text=places[1],
+            filled_in_front=self._network.family.front > 0,
         )

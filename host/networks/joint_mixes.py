@@ -144,7 +144,12 @@ class JointMixes(Mixes):
     def _attended(self, func, inner: Callable, q, k, v, heads: int, named: dict, work: _Work) -> Tensor:
         """The output of all rows: those of the host as they are without ours, mixed with what ours give."""
         host, mask = slice(0, work.before), named.pop("mask", None)
-        texts = _Texts(self._finder.text_start(self.rows.call(named["transformer_options"])), work.filled, named)
+        call = self.rows.call(named["transformer_options"])
+        tokens = q.shape[2 if named.get("skip_reshape") else 1]
+        places = None if call is None else self._finder.places(call, work.filled, tokens)
+        if places is None:
+            return inner(q, k, v, mask=mask)
+        texts = _Texts(*places, work.filled, named)
         plain = [texts.of_rows(tensor, host, work.tokens) for tensor in (q, k, v)]
         plain_mask = texts.of_mask(mask, host, work.tokens, work.count)
         attention = self._finder.attention(*plain, heads, {**named, "mask": plain_mask}, self.rows.call)
@@ -190,12 +195,14 @@ class JointMixes(Mixes):
 
 
 class _Texts:
-    """Where the text stands among the tokens of an attention whose rows have texts of several lengths, all filled up to
-    `filled`: from `start` on. `named` are the arguments that say how its tensors are laid out.
+    """Where picture and text stand among the tokens of an attention whose rows have texts of several lengths, all
+    `filled` up to one. `named` are the arguments that say how its tensors are laid out.
     """
 
-    def __init__(self, start: int, filled: int, named: dict):
-        self.start, self.count = start, filled
+    def __init__(self, picture: slice, text: slice, filled: int, named: dict):
+        self.start, self.count = text.start, filled
+        self._picture = picture
+        self._picture_behind = picture.start > text.start
         self._heads_first = bool(named.get("skip_reshape"))
         self._heads_apart = bool(named.get("skip_output_reshape"))
 
@@ -214,11 +221,12 @@ class _Texts:
         return mask
 
     def with_picture(self, own: Tensor, drawn: Tensor, tokens: int, learning: bool) -> Tensor:
-        """An object's own rows with the picture of the rows `drawn`, text aside."""
-        dim = self._dim(own)
-        drawn = drawn if learning else drawn.detach()
-        before, after = drawn.narrow(dim, 0, self.start), self._behind(drawn, dim)
-        return torch.cat([before, own.narrow(dim, self.start, tokens), after], dim)
+        """An object's own rows, without what fills up their text, with the picture of the rows `drawn`."""
+        dim, drawn = self._dim(own), drawn if learning else drawn.detach()
+        pixels = self._picture.stop - self._picture.start
+        start = self._picture.start + self.shift(tokens - self.count)
+        picture = drawn.narrow(dim, self._picture.start, pixels)
+        return torch.cat([own.narrow(dim, 0, start), picture, self._from(own, dim, start + pixels)], dim)
 
     def filled(self, out: Tensor, tokens: int) -> Tensor:
         """An attention's output with zeros for what fills up the text."""
@@ -239,7 +247,7 @@ class _Texts:
 
     def shift(self, longer: int) -> int:
         """How much further back the picture stands where the text is so much longer."""
-        return longer if self.start == 0 else 0
+        return longer if self._picture_behind else 0
 
     def _dim(self, tensor: Tensor) -> int:
         return 2 if self._heads_first else 1

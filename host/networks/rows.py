@@ -9,7 +9,8 @@ import torch
 
 from ...core.copies import CopiesToItself
 from ...core.maps.view import Place
-from ...core.prompt.targets import Targets
+from ...core.prompt.targets import CROSS_ATTENTION, Targets
+from .attention import Attention
 from .calls import NEGATIVE, Call, Calls
 
 log = logging.getLogger("prompt_fidelity")
@@ -42,16 +43,25 @@ def controlled(guider, targets: Targets) -> list[dict]:
     return [cond for conds in lists for cond in conds if carries(cond, targets)]
 
 
+def text_columns(cond: dict, targets: Targets) -> int:
+    """How many columns of text the network makes of a conditioning: those of its first tensor, which may be longer than
+    the prompt's (another one joined to it), and those of the tensors that are appended to it or read in its place.
+    """
+    own = targets.columns_of(CROSS_ATTENTION)
+    return targets.length - own + (cond[CROSS_ATTENTION].shape[1] if own else 0)
+
+
 @dataclass(frozen=True)
 class Part:
     """The rows of one controlled conditioning in a layer: what they show (None if that is not known), and how many
-    of the layer's columns are the prompt's own, before they are repeated.
+    of the layer's columns are the prompt's own, before they are repeated, from the `first` of them on.
     """
 
     rows: slice
     uuid: object
     place: Place | None
     tokens: int
+    first: int = 0
 
     @property
     def whole(self) -> bool:
@@ -70,7 +80,8 @@ class Rows(CopiesToItself):
     def __init__(self, guider, targets: Targets, calls: Calls, warn: Callable[[str], None] = log.warning):
         conds = controlled(guider, targets)
         self.guider = guider
-        self.tokens = {cond["uuid"]: cond["cross_attn"].shape[1] for cond in conds}
+        self.tokens = {cond["uuid"]: text_columns(cond, targets) for cond in conds}
+        self.appended = targets.length > targets.columns_of(CROSS_ATTENTION)
         self.in_areas = {cond["uuid"] for cond in conds if "area" in cond}
         self.length = targets.length
         self.calls = calls
@@ -93,9 +104,16 @@ class Rows(CopiesToItself):
         """See `Calls.again`."""
         return self.calls.again()
 
-    def parts(self, options: dict, count: int, keys: torch.Tensor | None = None) -> list[Part]:
+    def parts_of(self, attention: Attention) -> list[Part]:
+        """The controlled parts of an attention."""
+        return self.parts(attention.options, attention.rows, attention.words, attention.filled_in_front)
+
+    def parts(
+        self, options: dict, count: int, keys: torch.Tensor | None = None, filled_in_front: bool = False
+    ) -> list[Part]:
         """The controlled parts of a layer with `count` rows, whose projected text is `keys` [rows, columns, ...], if
         that matters. Empty where the call holds none of them, or where the layer cannot be understood.
+        `filled_in_front`: a text shorter than the layer's stands at its end, once.
         """
         if not any(map(self.controls, options.get("uuids", ()), options.get("cond_or_uncond", ()))):
             return []
@@ -108,11 +126,15 @@ class Rows(CopiesToItself):
         for chunk, at in zip(call.chunks, rows):
             if not self.controls(chunk.uuid, chunk.kind):
                 continue
-            tokens = self.tokens[chunk.uuid] if keys is None else self._own_tokens(call, chunk.uuid, keys)
-            if tokens is None:
+            tokens, first = self.tokens[chunk.uuid], 0
+            if filled_in_front:
+                first = keys.shape[1] - tokens
+            elif keys is not None:
+                tokens = self._own_tokens(call, chunk.uuid, keys)
+            if tokens is None or first < 0:
                 self.warn(UNKNOWN_TOKENS)
             else:
-                parts.append(Part(at, chunk.uuid, chunk.place, tokens))
+                parts.append(Part(at, chunk.uuid, chunk.place, tokens, first))
         return parts
 
     def negative(self, options: dict, part: Part, count: int) -> slice | None:
@@ -136,7 +158,7 @@ class Rows(CopiesToItself):
         with a longer one), or take keys and values from every other token (CLIP NegPip): that halves every copy.
         """
         columns, own = keys.shape[1], self.tokens[uuid]
-        context = columns if call.context is None else call.context
+        context = columns if call.context is None or self.appended else call.context
         if context % own:
             return None
         if columns == context or (columns % context == 0 and _repeats(keys, context)):

@@ -290,21 +290,25 @@ class Tap(CopiesToItself):
             return None
         probs = None
         if site in recording.sites and self.rows.makes_map(attention.size, attention.pixels):
-            parts = self._known(self.rows.parts(attention.options, attention.rows, attention.words))
+            parts = self._known(self.rows.parts_of(attention))
             everyone = slice(0, attention.rows)
-            whole = not recording.draws or [part.rows for part in parts] == [everyone]
-            if whole and parts:  # a call of the controlled rows alone
-                probs = attention.shares(everyone, self._wanted(attention, parts[0]))
+            alike = len({part.first for part in parts}) == 1
+            whole = alike and (not recording.draws or [part.rows for part in parts] == [everyone])
+            if whole:  # a call of the controlled rows alone
+                probs = self._shares(attention, everyone, parts[0])
             for part in parts:
-                own = probs[part.rows] if whole else attention.shares(part.rows, self._wanted(attention, part))
+                own = probs[part.rows] if whole else self._shares(attention, part.rows, part)
                 recording.take(site, part, own, *attention.size)
         if site == recording.end_after:
             recording.ended()
         return probs
 
-    def _wanted(self, attention: Attention, part: Part) -> Sequence[int] | None:
-        """The text's columns that are to be recorded; None for all, as where a conditioning is repeated."""
-        return self.columns if attention.words.shape[1] == part.tokens else None
+    def _shares(self, attention: Attention, rows: slice, part: Part) -> torch.Tensor:
+        """The probabilities of those rows, of the columns of `part`'s text that are to be recorded, or of all: as where
+        a conditioning is repeated.
+        """
+        attention = attention.behind(part.first)
+        return attention.shares(rows, self.columns if attention.words.shape[1] == part.tokens else None)
 
     def _finished(self, out, attention: Attention):
         """A layer's output with the edits applied; its maps are recorded as they are after the edits."""
@@ -323,10 +327,10 @@ class Tap(CopiesToItself):
         recording, site = self.recording, attention.site
         if site not in recording.sites or not self.rows.makes_map(attention.size, attention.pixels):
             return
-        for part in self._known(self.rows.parts(attention.options, attention.rows, attention.words)):
+        for part in self._known(self.rows.parts_of(attention)):
             if recording.news(site, part):
                 mine = self._edited(part)
-                mine = attention.shares(part.rows, self._wanted(attention, part)) if mine is None else mine
+                mine = self._shares(attention, part.rows, part) if mine is None else mine
                 recording.maps.add(fold_repeats(mine, part.tokens), *attention.size, part.place)
 
     def _known(self, parts: list[Part]) -> list[Part]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from operator import attrgetter
 
 import torch
 
@@ -24,6 +25,12 @@ class Family:
     there are none. `kept` is what a block keeps for backward, in tensors of its width, for estimates. `announces`:
     whether the host's options name the block at work (block_type, block_index). `words` is the attribute of a block
     that holds its cross-attention.
+
+    The rest is about one row of tokens that all attend to each other. `order` says what stands in it, from the first to
+    the last: "references" are whatever else the network is shown, there or not. `registers` are tokens of the network's
+    own before the text, `multiple` the attribute that says of how many tokens text and picture are filled up to a
+    multiple. `further`: whether more of the conditioning's tensors than the first are appended to the text. `front`:
+    how many tokens the host fills a text up to, in front of it, before the network gets it.
     """
 
     title: str
@@ -34,6 +41,11 @@ class Family:
     kept: int = 14
     announces: bool = False
     words: str = ""
+    order: tuple[str, ...] = ("text", "picture")
+    registers: int = 0
+    multiple: str = ""
+    further: bool = False
+    front: int = 0
 
 
 class Transformer(Network):
@@ -41,7 +53,7 @@ class Transformer(Network):
 
     def __init__(self, family: Family, model: torch.nn.Module):
         self.family = family
-        patch = getattr(model.diffusion_model, family.patch)
+        patch = getattr(model.diffusion_model, family.patch) if family.patch else 1
         self.patch = int(patch if isinstance(patch, int) else patch[-1])
         super().__init__(model)
 
@@ -93,7 +105,7 @@ class Transformer(Network):
     def kept_bytes(self, shape, itemsize, run_again, sites) -> int:
         h, w = self.grid(*shape[-2:])
         tokens = h * w + (_TEXT if self.joint else 0)
-        a_tensor = tokens * int(getattr(self.module, self.family.width)) * itemsize
+        a_tensor = tokens * int(attrgetter(self.family.width)(self.module)) * itemsize
         order = list(self.sites)
         blocks = len(order) if sites is None else order.index(self.last(sites)) + 1
         recorded = 0 if sites is None else len(sites)

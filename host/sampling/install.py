@@ -8,14 +8,16 @@ import comfy.patcher_extension
 from ...core.control.record import Record
 from ...core.copies import CopiesToItself
 from ...core.layout import Layout
-from ...core.methods.base import DEMO_PRESET, Method, OutputMix, Situation
+from ...core.methods.base import PACK_MODELS, Method, OutputMix, Situation
 from ...core.prompt.targets import Targets
 from ..errors import HostError
-from ..models.demo_model import is_demo_model
+from ..models.family import family_of
+from ..networks.base import Network
 from ..networks.families import network_of
-from ..networks.rows import controlled
+from ..networks.rows import controlled, text_columns
+from ..networks.unet import UNet
 from .giving_back import give_back_memory
-from .memory import Memory
+from .memory import Memory, is_tight
 from .plan import Plan, Watch
 from .run import KEY, Run
 from .samplers import facts_of
@@ -53,8 +55,8 @@ def attach(
         )
     network = network_of(model.model)
     network.check_blocks(blocks)
-    demo = is_demo_model(model)
-    method, reason = method.resolve(targets, Situation(layout is not None, DEMO_PRESET if demo else ""))
+    family = family_of(model)
+    method, reason = method.resolve(targets, _situation(model, network, family, layout))
     if layout is not None and method.takes_layout:
         layout.check(targets)
         method = method.placed(layout)
@@ -68,7 +70,7 @@ def attach(
         node_id,
         reason,
         layout,
-        hints=_presets_for(demo, method),
+        hints=(*_presets_for(family, method), *_made_for_others(network, method)),
         recompute=recompute,
         blocks=blocks,
         pixels=network.pixels,
@@ -84,22 +86,37 @@ def attach(
     return patched, plan.record
 
 
-def _presets_for(demo: bool, method: Method) -> tuple[str, ...]:
+def _situation(model, network: Network, family: str, layout: Layout | None) -> Situation:
+    return Situation(
+        layout=layout is not None,
+        family=family,
+        transformer=not isinstance(network, UNet),
+        joint=network.joint,
+        tight=is_tight(model),
+    )
+
+
+def _presets_for(family: str, method: Method) -> tuple[str, ...]:
     """What to say where a method's preset is not made for the model."""
     hints = []
-    for part in (part.method for part in method.parts if DEMO_PRESET in part.method.PRESETS):
-        if demo and part.preset not in (DEMO_PRESET, "custom"):
-            hints.append(
-                f"The preset {part.preset} of {part.title} is made for Stable Diffusion. For the demo model, choose "
-                f'the preset "{DEMO_PRESET}".'
-            )
-        elif not demo and part.preset == DEMO_PRESET:
-            first = next(iter(part.PRESETS))
-            hints.append(
-                f"The preset {DEMO_PRESET} of {part.title} is made for the pack's demo model. For this model, choose "
-                f'the preset "{first}".'
-            )
+    for part in (part.method for part in method.parts):
+        suiting = family if family in part.PRESETS else next(iter(part.PRESETS), "")
+        if part.preset in PACK_MODELS and part.preset != family:
+            made_for = PACK_MODELS[part.preset]
+        elif family in part.PRESETS and part.preset not in (family, "custom"):
+            made_for = "large models"
+        else:
+            continue
+        hints.append(
+            f"The preset {part.preset} of {part.title} is made for {made_for}. For "
+            f'{PACK_MODELS.get(family, "this model")}, choose the preset "{suiting}".'
+        )
     return tuple(hints)
+
+
+def _made_for_others(network: Network, method: Method) -> tuple[str, ...]:
+    """What to say where a method is made for networks of another kind."""
+    return tuple(note for part in method.parts for note in part.method.suits(network.joint))
 
 
 def local_prompts(method: OutputMix, targets: Targets, layout: Layout | None) -> tuple:
@@ -182,7 +199,7 @@ class _OuterSample(CopiesToItself):
                 f'("{plan.targets.prompt[:60]}"). Connect the conditioning output of that Extract Targets node to the '
                 f"sampler's positive input."
             )
-        if any(cond["cross_attn"].shape[1] < plan.targets.length for cond in conds):
+        if any(text_columns(cond, plan.targets) < plan.targets.length for cond in conds):
             raise HostError(
                 f'The positive prompt was shortened after Extract Targets ("{plan.targets.prompt[:60]}"), so its words '
                 f"are no longer where they were found. "

@@ -14,6 +14,7 @@ from ..networks.families import network_of
 from .recompute import CHOICES
 
 T = TypeVar("T")
+_ROOMY = 0.7  # of a device's memory, which a model may take and leave room for gradients
 
 
 class Memory:
@@ -91,6 +92,11 @@ class Memory:
     def _run_again(self) -> None:
         self._short = True
         comfy.model_management.soft_empty_cache(True)
+
+
+def is_tight(patcher) -> bool:
+    """Whether the device holds little more than the model, so that what a gradient keeps would push weights out."""
+    return patcher.model_size() > _ROOMY * comfy.model_management.get_total_memory(patcher.load_device)
 
 
 def _is_of(loaded, patcher) -> bool:

@@ -39,7 +39,7 @@ class Source:
 _CARD = json.loads((ROOT / "assets" / "tinyshapes.json").read_text())["sampling"]
 # The one place that says which model the demo workflows use, and what it is asked to draw.
 DEMO = Source(
-    ("FidelityLoadDemoModel", {}, "Load Demo Model"),
+    ("FidelityLoadDemoModel", {"model": "shapes"}, "Load Demo Model"),
     (_CARD["width"], _CARD["height"]),
     _CARD["steps"],
     _CARD["cfg"],

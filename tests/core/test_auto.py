@@ -51,6 +51,28 @@ def test_a_layout_decides_where_there_is_a_method_for_it():
     assert "a layout says" not in chosen(related, drawn, without)[1]
 
 
+@pytest.mark.parametrize(
+    ("situation", "names", "because"),
+    [
+        (Situation(transformer=True), ["attention_regulation"], "the model is a transformer"),
+        (Situation(transformer=True, joint=True), ["attention_regulation"], "2503.17675"),
+        (Situation(transformer=True, joint=True, tight=True), ["attention_regulation"], "the model is a transformer"),
+        (Situation(tight=True), ["attention_regulation"], "memory holds little more than the model"),
+        (Situation(layout=True, transformer=True), ["space_time", "attention_regulation"], "a layout says"),
+        (Situation(), ["syngen"], "several objects with attributes"),
+    ],
+)
+def test_what_the_network_is_decides_too(situation, names, because):
+    method, reason = chosen(make_targets(), situation)
+    assert [part.method.name for part in method.parts] == names and because in reason
+
+
+def test_without_objects_the_words_are_strengthened_where_they_share_their_attention():
+    bare = make_targets(())
+    assert chosen(bare, Situation(transformer=True, joint=True))[0].name == "taca"
+    assert chosen(bare, Situation(transformer=True))[0].name == chosen(bare, Situation(tight=True))[0].name == "t_sam"
+
+
 def test_the_method_of_a_layout_needs_no_gradients():
     method, reason = chosen(make_targets(), Situation(layout=True))
     assert not any(isinstance(part.method, LatentLoss) for part in method.parts)

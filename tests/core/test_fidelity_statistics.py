@@ -8,10 +8,13 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
-from measuring.cases import Case, read_cases, read_seeds, relation_cases, shape_cases  # noqa: E402
+from measuring.cases import Case, excite_cases, read_cases, read_seeds, relation_cases, scene_cases, shape_cases  # noqa: E402
 from measuring.statistics import by_prompt, mcnemar, sign_test, wilson  # noqa: E402
-from measuring.summary import compare, lines  # noqa: E402
+from measuring.summary import by_kind, compare, lines  # noqa: E402
 from measuring.table import Table  # noqa: E402
+from tinyscenes import data as scenes  # noqa: E402
+
+KINDS = ("animal and animal", "animal and object", "object and object")
 
 
 @pytest.mark.parametrize(
@@ -66,18 +69,53 @@ def test_the_halves_share_no_prompt_and_are_always_the_same():
 def test_prompts_of_a_file_are_understood_or_refused(tmp_path):
     file = tmp_path / "prompts.txt"
     file.write_text("# mine\n\na red ball and a blue ring\na white cup above a black bar\n")
-    first, second = read_cases(file, judged_by_shapes=True)
+    first, second = read_cases(file, "shapes")
     assert first == Case("a red ball and a blue ring", (("ball", "red"), ("ring", "blue")))
     assert (
         second.wanted == (("cup", "white"), ("bar", "black")) and second.relation == "above" and first.relation is None
     )
     file.write_text("a cat and a dog\n")
     with pytest.raises(ValueError, match="a cat and a dog.*red.*ball"):
-        read_cases(file, judged_by_shapes=True)
-    assert read_cases(file, judged_by_shapes=False) == [Case("a cat and a dog")]
+        read_cases(file, "shapes")
+    assert read_cases(file, None) == [Case("a cat and a dog")]
     file.write_text("\n")
     with pytest.raises(ValueError, match="no prompt"):
-        read_cases(file, judged_by_shapes=False)
+        read_cases(file, None)
+
+
+def test_scenes_are_asked_for_in_the_three_kinds_and_the_halves_share_no_pair():
+    dev, test = excite_cases("dev"), excite_cases("test")
+    assert dev == excite_cases("dev")
+    for half in (dev, test):
+        assert len({case.prompt for case in half}) == 200
+        kinds = [case.kind for case in half]
+        assert min(kinds.count(kind) for kind in KINDS) >= 66 and set(kinds) == set(KINDS)
+        for case in half:
+            wanted = [("animal" if noun in scenes.ANIMALS else "object") for noun, _ in case.wanted]
+            assert " and ".join(wanted) == case.kind and case.prompt == scenes.caption_of(list(case.wanted))
+            assert all((colour == scenes.OWN) == (noun in scenes.ANIMALS) for noun, colour in case.wanted)
+            assert len({noun for noun, _ in case.wanted}) == 2
+    pairs = [{frozenset(noun for noun, _ in case.wanted) for case in half} for half in (dev, test)]
+    assert not pairs[0] & pairs[1]
+    assert len(scene_cases("test", (2,))) == 200, "more than there are pairs of animals in a third of the prompts"
+
+
+def test_prompts_of_scenes_are_read_with_and_without_colours(tmp_path):
+    file = tmp_path / "prompts.txt"
+    file.write_text("a cat and a red backpack\n")
+    assert read_cases(file, "scenes")[0].wanted == (("cat", scenes.OWN), ("backpack", "red"))
+    file.write_text("a red ball\n")
+    with pytest.raises(ValueError, match="a red ball.*demo model's scenes.*backpack"):
+        read_cases(file, "scenes")
+
+
+def test_the_kinds_have_a_table_with_the_papers_figures_beside_ours():
+    half = compare([row(success=1.0, presence=1.0), row(success=0.0, presence=1.0)], [row(), row()], None)
+    table = by_kind({"animal and animal": {"plain": half, "focus": half}, "object and object": {"plain": half}})
+    assert half["detected"] == 1.0 and by_kind({}) == []
+    assert table[1].split("  ")[0] == "success (all nouns there)" and "read in the papers" in table[1]
+    assert table[2].startswith("plain") and "50.0% (100.0%)" in table[2] and table[2].endswith("46.7%")
+    assert table[3].startswith("focus") and not table[3].endswith("46.7%")
 
 
 def test_seeds():

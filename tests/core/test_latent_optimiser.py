@@ -82,7 +82,8 @@ def test_the_given_latent_is_left_alone_and_the_result_is_deterministic():
 @pytest.mark.parametrize(("name", "preset"), BATCHES)
 def test_an_image_gets_the_same_updates_alone_and_in_a_batch(name, preset):
     """Including refinement, which the images of the batch need for different numbers of updates."""
-    method = METHODS[name](replace(METHODS[name].PRESETS[preset], refine_at=(0.0,), refine_steps=12))
+    settings = replace(METHODS[name].PRESETS[preset], refine_at=(0.0,), refine_steps=12, acts_on="latent")
+    method = METHODS[name](settings)
     together, targets = LatentOptimiser(method, make_targets()), make_targets()
     x = latents(4)
     result = together.step(x, 0.0, 1.0, ToyNetwork())

@@ -99,7 +99,7 @@ def widget_values(groups: dict, values: Iterator, prefix: str = "") -> Iterator[
             continue
         if options.get("forceInput") or not (isinstance(kind, list) or kind in WIDGETS):
             continue
-        value = next(values)
+        value = next(values, options.get("default"))  # one that came with a later version
         # The page wraps a list that is a value, since a bare one would be a wire.
         yield prefix + name, {"__value__": value} if isinstance(value, list) else value
         if options.get("control_after_generate") or (kind == "INT" and name in SEEDS):

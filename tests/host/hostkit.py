@@ -5,8 +5,10 @@ from dataclasses import replace
 
 import comfy.sample
 import comfy.samplers
+import node_helpers
 import torch
 from prompt_fidelity.core.methods import METHODS, LatentLoss
+from prompt_fidelity.core.methods.base import LATENT
 from prompt_fidelity.host.models.random_models import load_random_model
 from prompt_fidelity.host.models.random_transformers import TRANSFORMERS
 from prompt_fidelity.host.sampling.install import attach
@@ -16,8 +18,9 @@ FAMILIES = ("sd1", "sd2", "sdxl")
 # Methods whose gradients move the latent; the others act inside the attention.
 LATENT_METHODS = [name for name, method in METHODS.items() if issubclass(method, LatentLoss)]
 PROMPT = "a black car and a white clock"
+MOVES = {"acts_on": LATENT}  # whatever the method's own way
 # One update a step and no refinement: quick, and as many updates as steps.
-ONE_A_STEP = {"refine_steps": 0}
+ONE_A_STEP = {"refine_steps": 0, **MOVES}
 
 
 @functools.cache
@@ -31,7 +34,11 @@ def models(family: str, dtype: torch.dtype = torch.float32):
 def encoded(family: str, text: str = PROMPT, words: str = ""):
     """(conditioning, targets) of a prompt."""
     with torch.inference_mode():
-        return encode_with_targets(models(family)[1], text, words)
+        conditioning, targets = encode_with_targets(models(family)[1], text, words)
+        if family in TRANSFORMERS and TRANSFORMERS[family].masked:
+            mask = torch.ones(1, targets.length, dtype=torch.long)
+            conditioning = node_helpers.conditioning_set_values(conditioning, {"attention_mask": mask})
+        return conditioning, targets
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -104,8 +111,9 @@ def fingerprint(model) -> list:
 
 
 def latent_of(family: str, height: int = 16, width: int = 24, batch: int = 1) -> tuple[int, ...]:
-    """The shape of a family's latents."""
+    """The shape of a family's latents; for transformers of 8 × 12 tokens, unless another size is asked for."""
     if family not in TRANSFORMERS:
         return batch, 4, height, width
     made = TRANSFORMERS[family]
+    height, width = (side * made.patch // 2 for side in (height, width))
     return batch, made.channels, *((1,) if made.framed else ()), height, width

@@ -75,7 +75,7 @@ def test_its_plain_pictures_are_ksamplers(artist, encoded):
 
 
 def test_the_placebo_moves_as_far_at_the_same_steps_in_a_random_direction(artist, encoded):
-    method = contestants(["attend_and_excite"], ["attend_and_excite.refine_steps=1"], demo=True)[0].method
+    method = contestants(["attend_and_excite"], ["attend_and_excite.refine_steps=1"], family="demo")[0].method
     seen: list[tuple[float, torch.Tensor]] = []
 
     def note(module, args):
@@ -135,7 +135,7 @@ def test_the_placebo_of_a_mixture_has_its_size_in_every_pixel_but_not_its_direct
 
 
 def test_space_time_gets_a_layout_of_every_seeds_own(artist, encoded):
-    method = contestants(["space_time"], [], demo=True)[0].method
+    method = contestants(["space_time"], [], family="demo")[0].method
     with torch.inference_mode():
         layouts = [artist.layout(method, encoded[1], encoded[0], seed) for seed in (1, 2)]
         assert layouts[0] != layouts[1] and artist.layout(METHODS["t_sam"](), encoded[1], encoded[0], 1) is None
@@ -153,7 +153,7 @@ def test_directions_are_unit_reproducible_and_different():
 
 def test_contestants_are_named_with_presets_settings_and_combinations():
     preset, combined = contestants(
-        ["plain", "t_sam:paper", "t_sam+syngen"], ["syngen.step_size=3", "t_sam.refine_at=0,0.3"], demo=False
+        ["plain", "t_sam:paper", "t_sam+syngen"], ["syngen.step_size=3", "t_sam.refine_at=0,0.3"]
     )
     assert preset.method.settings.formula == "difference" and preset.method.settings.refine_at == (0.0, 0.3)
     assert [part.method.name for part in combined.method.parts] == ["t_sam", "syngen"]
@@ -165,7 +165,7 @@ def test_contestants_are_named_with_presets_settings_and_combinations():
         (["t_sam"], ["size=3"], "METHOD.SETTING=VALUE"),
     ):
         with pytest.raises(ValueError, match=message):
-            contestants(names, overrides, demo=False)
+            contestants(names, overrides)
 
 
 def test_quality_cost_of_the_plain_picture_is_nothing(artist, encoded):

@@ -6,7 +6,7 @@ import operator
 import comfy.model_management
 import pytest
 import torch
-from hostkit import FAMILIES, LATENT_METHODS, encoded, models, noise, patched, sample
+from hostkit import FAMILIES, LATENT_METHODS, MOVES, encoded, models, noise, patched, sample
 from prompt_fidelity.core.methods import METHODS
 from prompt_fidelity.host.models.random_models import load_random_model
 from prompt_fidelity.host.networks.base import Site
@@ -56,10 +56,10 @@ def test_ending_the_pass_early_changes_no_bit_of_the_gradient(monkeypatch, famil
     def use(x, evaluate):
         gradients.append(gradient_of(method, family, x, evaluate))
 
-    probe(monkeypatch, family, use, method=method)
+    probe(monkeypatch, family, use, method=method, settings=MOVES)
     never = property(lambda tap: Site("never", 0, 0), lambda tap, site: None)
     monkeypatch.setattr(Tap, "end_after", never, raising=False)
-    probe(monkeypatch, family, use, method=method)
+    probe(monkeypatch, family, use, method=method, settings=MOVES)
     assert gradients[0].abs().max() > 0
     assert torch.equal(*gradients)
 

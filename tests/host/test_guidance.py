@@ -6,7 +6,7 @@ from dataclasses import replace
 import comfy.samplers
 import pytest
 import torch
-from hostkit import FAMILIES, LATENT_METHODS, encoded, fingerprint, models, noise, patched, sample
+from hostkit import FAMILIES, LATENT_METHODS, MOVES, encoded, fingerprint, models, noise, patched, sample
 from prompt_fidelity.core.control import prediction
 from prompt_fidelity.core.methods import METHODS
 from prompt_fidelity.core.methods.base import PREDICTION
@@ -67,7 +67,7 @@ def both_ways(monkeypatch, family: str, method: str, widen=lambda x: x) -> tuple
     model, record = patched(family, method, settings=GUIDED | {"end": 0.5})  # two steps at least
     sample(model, family, size=(2, 4, 24, 32), steps=4)
     monkeypatch.setattr(run, "LatentOptimiser", Probe)
-    sample(patched(family, method)[0], family, size=(2, 4, 24, 32), steps=4)
+    sample(patched(family, method, settings=MOVES)[0], family, size=(2, 4, 24, 32), steps=4)
     level, following = record.steps[0].sigma, record.steps[1].sigma
     lever = Coordinates(models(family)[0].get_model_object("model_sampling")).lever(level, 1 / 50)
     assert found["separate"].abs().max() > 0

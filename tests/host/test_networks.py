@@ -19,7 +19,11 @@ from prompt_fidelity.host.networks.families import network_of
 from prompt_fidelity.host.sampling.install import attach
 
 TEXT = 77
-CROSS = ("cosmos_predict2", "kandinsky5")
+CROSS = ("cosmos_predict2", "kandinsky5", "anima", "wan")
+REGISTERS = {"aura": 8}  # tokens before the text
+FRONT = {"flux2": 512}  # the host fills the text up to so many, in front
+PICTURE_FIRST = ("lens", "joyimage")
+MULTIPLE = {"z_image": 32}  # text and picture are each filled up to a multiple, behind
 every_family = pytest.mark.parametrize("family", available())
 
 
@@ -47,14 +51,17 @@ class Oracle:
 
     def __call__(self, func, q, k, v, heads, mask=None, **named):
         tokens = 2 if named.get("skip_reshape") else 1
-        pixels, text = self.pixels, slice(0, TEXT)
-        whole = pixels if self.family in CROSS else TEXT + pixels
-        if (q.shape[tokens], k.shape[tokens]) != (whole, TEXT if self.family in CROSS else whole):
+        queries, keys, picture, text = self.places()
+        if (q.shape[tokens], k.shape[tokens]) != (queries, keys):
             return func(q, k, v, heads, mask=mask, **named)
-        picture = slice(whole - pixels, whole)
+        width = q.shape[-1] if named.get("skip_reshape") or q.ndim == 4 else q.shape[-1] // heads
         heads_first = [
-            each if named.get("skip_reshape") else each.reshape(*each.shape[:2], heads, -1).transpose(1, 2)
+            each if named.get("skip_reshape") else each.reshape(*each.shape[:2], -1, width).transpose(1, 2)
             for each in (q, k, v)
+        ]
+        heads_first = [
+            each.repeat_interleave(q.shape[1] // each.shape[1], 1) if named.get("skip_reshape") else each
+            for each in heads_first
         ]
         q, k, v = (each.double() for each in heads_first)
         scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
@@ -68,6 +75,20 @@ class Oracle:
         self.maps.append(probs[own][:, :, picture, text].mean(1))
         out = (probs @ v).to(heads_first[0].dtype)
         return out if named.get("skip_output_reshape") else out.transpose(1, 2).flatten(2)
+
+    def places(self) -> tuple[int, int, slice, slice]:
+        """Queries, keys, the picture's queries and the prompt's keys."""
+        if self.family in CROSS:
+            return self.pixels, TEXT, slice(0, self.pixels), slice(0, TEXT)
+        if self.family in PICTURE_FIRST:
+            whole = self.pixels + TEXT
+            return whole, whole, slice(0, self.pixels), slice(self.pixels, whole)
+        multiple, before = MULTIPLE.get(self.family, 1), REGISTERS.get(self.family, 0)
+        front = max(FRONT.get(self.family, 0) - TEXT, 0)
+        text = slice(before + front, before + front + TEXT)
+        after = text.stop + -(front + TEXT) % multiple
+        whole = after + self.pixels + -self.pixels % multiple
+        return whole, whole, slice(after, after + self.pixels), text
 
     @property
     def depth(self) -> int:

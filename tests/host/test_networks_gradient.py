@@ -12,6 +12,11 @@ from test_gradient import Probe
 from test_recompute import same
 
 every_family = pytest.mark.parametrize("family", available())
+STEPS, END = {"latent": 3, PREDICTION: 6}, {"latent": 1.0, PREDICTION: 0.5}  # three steps with a loss
+
+
+# Networks that round to float32 inside: the step of their differences.
+ROUNDED = {"krea2": 3e-3}
 
 
 class Enough(Exception):
@@ -20,6 +25,7 @@ class Enough(Exception):
 
 @every_family
 def test_the_gradient_agrees_with_central_differences(monkeypatch, family):
+    wide = ROUNDED.get(family, 1e-4)
     made, size = models(family, torch.float64), latent_of(family)
     relative = []
     method, targets = METHODS["t_sam"](), encoded(family)[1]
@@ -31,30 +37,30 @@ def test_the_gradient_agrees_with_central_differences(monkeypatch, family):
         x = x.double()
         leaf = x.clone().requires_grad_()
         gradient = torch.autograd.grad(loss(evaluate(leaf)), leaf)[0]
-        for seed in range(2):
+        for seed in range(1):
             direction = noise(*x.shape, seed=seed).double()
-            further, back = (float(loss(evaluate(x + step * direction).detach())) for step in (1e-4, -1e-4))
+            further, back = (float(loss(evaluate(x + step * direction).detach())) for step in (wide, -wide))
             analytic = float((gradient * direction).sum())
-            relative.append(abs((further - back) / 2e-4 - analytic) / abs(analytic))
+            relative.append(abs((further - back) / (2 * wide) - analytic) / abs(analytic))
         raise Enough  # the host's kernels for rotary positions take no float64
 
     monkeypatch.setattr(run_module, "LatentOptimiser", Probe(use))
     controlled, _ = patched(family, "t_sam", model=made[0], recompute="off")
     with pytest.raises(Enough):
         sample(controlled, family, size=size, steps=2)
-    assert len(relative) == 2 and max(relative) < 1e-4
+    assert len(relative) == 1 and max(relative) < 1e-4
 
 
 @every_family
 @pytest.mark.parametrize("way", ["latent", PREDICTION])
 def test_losses_act_and_blocks_that_are_run_again_give_the_same_bits(family, way):
-    model, size = models(family)[0], latent_of(family, batch=2)
-    before, plain = fingerprint(model), sample(model, family, size=size, steps=6)
+    model, size = models(family)[0], latent_of(family, batch=1 + (family == "flux"))
+    before, plain = fingerprint(model), sample(model, family, size=size, steps=STEPS[way])
     drawn = []
     for recompute in ("on", "off"):
-        settings = {"acts_on": way, "refine_steps": 0}
+        settings = {"acts_on": way, "refine_steps": 0, "end": END[way]}
         controlled, record = patched(family, settings=settings, strength=0.05, recompute=recompute, blocks="all")
-        drawn.append((sample(controlled, family, size=size, steps=6), record))
+        drawn.append((sample(controlled, family, size=size, steps=STEPS[way]), record))
     assert same(*drawn) and not torch.equal(drawn[0][0], plain) and not record.warnings
     assert fingerprint(model) == before
     assert not any("forward" in vars(module) for module in model.model.diffusion_model.modules())

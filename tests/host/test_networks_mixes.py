@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hostkit import encoded, fingerprint, latent_of, models, sample
+from hostkit import encoded, fingerprint, latent_of, models, noise, sample
 from prompt_fidelity.core.methods import METHODS, SpaceTime
 from prompt_fidelity.core.methods.base import PREDICTION
 from prompt_fidelity.core.methods.combined import CombinedMethods
@@ -15,30 +15,39 @@ from test_recompute import same
 from test_space_time import WHOLE, mixing, placed
 
 every_family = pytest.mark.parametrize("family", available())
+# Networks that refine a text before their blocks, or count the picture's positions behind it: a text filled up to the
+# length of another is not what it is alone.
+OF_A_LENGTH = {"lumina2", "z_image", "hunyuan_image", "longcat"}
+FEW = ("flux", "sd3", "sd35_medium", "cosmos_predict2", "kandinsky5")  # for what depends on the method, not the family
 
 
-@every_family
-@pytest.mark.parametrize("preset", ["paper", "repo"])
+@pytest.mark.parametrize(
+    ("family", "preset"), [*((family, "paper") for family in available()), *((family, "repo") for family in FEW)]
+)
 def test_changes_the_picture_and_leaves_no_trace(family, preset):
     model, size = models(family)[0], latent_of(family, batch=2)
-    before, plain = fingerprint(model), sample(model, family, size=size, steps=3)
+    before, plain = fingerprint(model), sample(model, family, size=size, steps=2)
     controlled, record = mixing(family, preset)
-    drawn = sample(controlled, family, size=size, steps=3)
+    drawn = sample(controlled, family, size=size, steps=2)
     assert torch.isfinite(drawn).all() and (drawn - plain).abs().max() > 1e-3 * plain.std()
-    assert [entry.index for entry in record.mixes] == [0, 1, 2] and not record.warnings
+    assert [entry.index for entry in record.mixes] == [0, 1] and not record.warnings
     assert all(entry.unconditional for entry in record.mixes)
     assert {entry.layers for entry in record.mixes} == {len(network_of(model.model).sites)}
-    assert fingerprint(model) == before and torch.equal(sample(model, family, size=size, steps=3), plain)
+    assert fingerprint(model) == before and torch.equal(sample(model, family, size=size, steps=2), plain)
     assert not any("forward" in vars(module) for module in model.model.diffusion_model.modules())
     alone, _ = mixing(family, preset)
-    for image in range(2):  # images of a batch do not know of each other
-        start = torch.randn(size, generator=torch.Generator().manual_seed(3))[image : image + 1]
-        single = sample(alone, family, start=start, steps=3)
-        torch.testing.assert_close(drawn[image : image + 1], single, rtol=1e-3, atol=1e-3 * float(plain.std()))
+    # Images of a batch do not know of each other.
+    single = sample(alone, family, start=noise(*size, seed=3)[1:], steps=2)
+    torch.testing.assert_close(drawn[1:], single, rtol=1e-3, atol=1e-3 * float(plain.std()))
 
 
-@every_family
-@pytest.mark.parametrize("tokens", [77, 50])
+@pytest.mark.parametrize(
+    ("family", "tokens"),
+    [
+        *((family, 77) for family in OF_A_LENGTH & {*available()}),
+        *((f, 50) for f in available() if f not in OF_A_LENGTH),
+    ],
+)
 def test_an_object_that_has_everything_is_drawn_from_its_own_prompt_alone(family, tokens):
     """Weight 1 everywhere: the whole prompt is not attended to any more. Its own may be shorter than the prompt's, or
     (50) than the negative prompt's.
@@ -49,8 +58,8 @@ def test_an_object_that_has_everything_is_drawn_from_its_own_prompt_alone(family
         alone = [[own, conditioning[0][1]]]  # what else the conditioning holds stays the whole prompt's
         targets = replace(targets, encode=lambda texts: [own] * len(texts))
     controlled, _ = mixing(family, layout=placed(family, WHOLE), targets=targets, settings={"weight": 1.0})
-    expected = sample(models(family)[0], family, size=size, steps=3, positive=alone)
-    drawn = sample(controlled, family, size=size, steps=3)
+    expected = sample(models(family)[0], family, size=size, steps=2, positive=alone)
+    drawn = sample(controlled, family, size=size, steps=2)
     torch.testing.assert_close(drawn, expected, rtol=1e-3, atol=1e-3 * float(expected.std()))
 
 
@@ -96,7 +105,7 @@ def test_steps_without_weight_cost_nothing(family):
 def test_all_kinds_of_methods_at_once(family, recompute, drawn={}):  # noqa: B006, the other case's result
     size = latent_of(family)
     excite = METHODS["attend_and_excite"]
-    guided = excite(type(excite().settings)(acts_on=PREDICTION, refine_steps=0))
+    guided = excite(type(excite().settings)(acts_on=PREDICTION, refine_steps=0, end=1.0))
     method = CombinedMethods(
         [
             (guided, 0.05),
@@ -109,8 +118,8 @@ def test_all_kinds_of_methods_at_once(family, recompute, drawn={}):  # noqa: B00
         controlled, record = attach(
             models(family)[0], method, encoded(family)[1], recompute=recompute, layout=placed(family)
         )
-    drawn[family, recompute] = sample(controlled, family, size=size, steps=6), record
-    assert record.edits and record.mixes and len(record.steps) >= 3 and record.maps.steps == 6
+    drawn[family, recompute] = sample(controlled, family, size=size, steps=2), record
+    assert record.edits and record.mixes and len(record.steps) >= 2 and record.maps.steps == 2
     if (other := drawn.get((family, "off" if recompute == "on" else "on"))) is not None:
         assert same(drawn[family, recompute], other)
         assert str(record.edits) == str(other[1].edits) and str(record.mixes) == str(other[1].mixes)

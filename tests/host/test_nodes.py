@@ -41,7 +41,7 @@ CONTRACT = {
     ),
     "FidelityLayoutFromBoxes": (["targets", "width", "height", "boxes", "json", "image"], ["FIDELITY_LAYOUT", "IMAGE"]),
     "FidelityLayoutFromMasks": (["targets", "masks", "objects", "image"], ["FIDELITY_LAYOUT", "IMAGE"]),
-    "FidelityLoadDemoModel": ([], ["MODEL", "CLIP", "VAE"]),
+    "FidelityLoadDemoModel": (["model"], ["MODEL", "CLIP", "VAE"]),
     "FidelityCombineMethods": (
         ["method_1", "weight_1", "method_2", "weight_2", "method_3", "weight_3", "method_4", "weight_4"],
         ["FIDELITY_METHOD"],
@@ -69,6 +69,8 @@ PRESETS = {
     "space_time": ["paper", "repo", "demo"],
     "layout_guidance": ["published", "demo"],
     "box_diff": ["published", "demo"],
+    "focus": ["published", "demo"],
+    "taca": ["published", "demo"],
 }
 
 

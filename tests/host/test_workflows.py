@@ -36,7 +36,7 @@ def with_the_demo_model(prompt: dict) -> dict:
         return prompt
     for node in prompt.values():
         if node["class_type"] == "CheckpointLoaderSimple":
-            node.update(class_type="FidelityLoadDemoModel", inputs={})
+            node.update(class_type="FidelityLoadDemoModel", inputs={"model": "shapes"})
         if node["class_type"].startswith("Empty"):
             node.update(class_type="EmptyLatentImage", inputs={"width": 128, "height": 128, "batch_size": 1})
         if node["class_type"] == "FidelityExtractTargets":

@@ -1,4 +1,4 @@
-"""The pack in ComfyUI's own page: blueprints open, workflows open without complaint, run, and show on our nodes what happened."""
+"""The pack in ComfyUI's own page: blueprints open; workflows open without complaint, run, and show what happened."""
 
 import json
 from pathlib import Path

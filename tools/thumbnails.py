@@ -1,136 +1,115 @@
-"""Draw every workflow on the real host and write its thumbnail beside it: workflows/NAME.json -> workflows/NAME.jpg.
+"""Run every workflow on the real host and draw its card from its own pictures: workflows/NAME.json -> NAME.jpg.
 
-    python3 dev.py run tools/thumbnails.py [NAME ...]
+    python3 dev.py run tools/thumbnails.py [NUMBER ...]
 
-Above the picture drawn plainly and the one drawn with the method, below where the model looked for the objects.
-Prompt, seeds and all settings are those in the workflow's file, so what is shown is what the artist gets.
+What is shown is what the artist gets: prompt, seed and settings are those in the file. A workflow that waits for a
+checkpoint shows the model's name.
 """
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import sys
-from dataclasses import fields
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "benchmarks"))
+sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "tests" / "host")]
 
 from _pack import load_pack  # noqa: E402
 
 load_pack()
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from PIL import Image, ImageOps  # noqa: E402
-from prompt_fidelity.core.drawing import PAPER  # noqa: E402
-from prompt_fidelity.core.methods import METHODS  # noqa: E402
-from prompt_fidelity.core.methods.auto import Auto  # noqa: E402
-from prompt_fidelity.core.show import render  # noqa: E402
-from prompt_fidelity.core.show.colours import colours_of  # noqa: E402
-from prompt_fidelity.core.show.pictures import object_sheets  # noqa: E402
-from prompt_fidelity.host.layout.predictors import PREDICTORS  # noqa: E402
-from prompt_fidelity.nodes.apply import FidelityApply  # noqa: E402
-from prompt_fidelity.nodes.demo import FidelityLoadDemoCLIP, FidelityLoadDemoModel  # noqa: E402
-from prompt_fidelity.nodes.layout import FidelityPredictLayout  # noqa: E402
-from prompt_fidelity.nodes.optimise import FidelityOptimiseSpaceTime  # noqa: E402
-from prompt_fidelity.nodes.targets import FidelityExtractTargets  # noqa: E402
-from torch.nn.functional import interpolate  # noqa: E402
+from api_prompt import api_prompt  # noqa: E402
+from live_server import Server, start, stop  # noqa: E402
+from PIL import Image, ImageDraw, ImageFont  # noqa: E402
 
-import nodes as host  # noqa: E402
-
-SIDE = 512  # square, as the template browser shows them
-CELL = 256  # height of each picture, before the whole sheet is brought to SIDE
+SIDE = 512
+INK, PAPER = (40, 42, 48), (244, 241, 234)
+CHECKPOINT = "CheckpointLoaderSimple"
 
 
-def widgets(workflow: dict, kind: str) -> list:
-    """The widget values of the workflow's first node of a type, in their order on the node."""
-    return next(node["widgets_values"] for node in workflow["nodes"] if node["type"] == kind)
+def pictures(server: Server, workflow: dict) -> dict[str, list[Image.Image]]:
+    """What the workflow's nodes show, by their titles; both pictures of Compare Images under "a" and "b"."""
+    prompt = api_prompt(workflow, server.get_json("/object_info"))
+    outputs = server.run(prompt, timeout=300, workflow=workflow).outputs
+    titles = {str(node["id"]): node.get("title", node["type"]) for node in workflow["nodes"]}
+    shown: dict[str, list[Image.Image]] = {}
+    for node, output in outputs.items():
+        for key, entries in output.items():
+            if key in ("images", "a_images", "b_images"):
+                name = titles.get(node, node) if key == "images" else key[0]
+                shown[name] = [Image.open(io.BytesIO(server.image(entry))).convert("RGB") for entry in entries]
+    return shown
 
 
-def draw(model, vae, positive, negative, workflow: dict) -> torch.Tensor:
-    """What the workflow's KSampler and VAE Decode make of `model`: a picture [1, H, W, 3]."""
-    seed, _, steps, cfg, sampler, scheduler, denoise = widgets(workflow, "KSampler")
-    width, height, _ = widgets(workflow, "EmptyLatentImage")
-    latent = host.EmptyLatentImage().generate(width, height, 1)[0]
-    drawn = host.KSampler().sample(model, seed, steps, cfg, sampler, scheduler, positive, negative, latent, denoise)[0]
-    return host.VAEDecode().decode(vae, drawn)[0]
+def beside(left: Image.Image, right: Image.Image) -> Image.Image:
+    """The plain picture above, the other below, each named."""
+    card = Image.new("RGB", (SIDE, SIDE), PAPER)
+    draw, half = ImageDraw.Draw(card), SIDE // 2
+    for y, (name, picture) in zip((0, half), (("without", left), ("with", right))):
+        card.paste(picture.resize((half, half), Image.Resampling.BICUBIC), (half, y))
+        draw.text((half // 2, y + half // 2), name, INK, ImageFont.load_default(44), anchor="mm")
+    return card
 
 
-def predicted_layout(workflow: dict, targets, model, positive):
-    """What the workflow's Predict Layout gives; None in a workflow without one."""
-    if all(node["type"] != "FidelityPredictLayout" for node in workflow["nodes"]):
-        return None
-    width, height, predictor, *settings, seed, _ = widgets(workflow, "FidelityPredictLayout")
-    names = (field.name for field in fields(PREDICTORS[predictor]))
-    chosen = {"predictor": predictor, **dict(zip(names, settings, strict=True))}
-    return FidelityPredictLayout.execute(targets, width, height, chosen, seed, model, positive).args[0]
+def grid(tiles: list[Image.Image], across: int) -> Image.Image:
+    side = SIDE // across
+    card = Image.new("RGB", (SIDE, SIDE), PAPER)
+    for i, tile in enumerate(tiles[: across * across]):
+        card.paste(tile.resize((side, side), Image.Resampling.BICUBIC), (i % across * side, i // across * side))
+    return card
 
 
-def optimised(workflow: dict, method, model, positive, negative, targets, layout, vae):
-    """The method as the workflow's Optimise Space-Time gives it; as it is in a workflow without that node."""
-    if all(node["type"] != "FidelityOptimiseSpaceTime" for node in workflow["nodes"]):
-        return method
-    seed, _, steps, cfg, scheduler, epochs, rate = widgets(workflow, "FidelityOptimiseSpaceTime")
-    latent = host.EmptyLatentImage().generate(*widgets(workflow, "EmptyLatentImage")[:2], 1)[0]
-    clip, vision = FidelityLoadDemoCLIP.execute().args
-    inputs = (
-        model,
-        positive,
-        negative,
-        targets,
-        layout,
-        vae,
-        clip,
-        vision,
-        latent,
-        seed,
-        steps,
-        cfg,
-        scheduler,
-        epochs,
-        rate,
-        method,
-    )
-    return FidelityOptimiseSpaceTime.execute(*inputs).args[0]
+def fitted(picture: Image.Image) -> Image.Image:
+    picture = picture.copy()
+    scale = min(SIDE / picture.width, SIDE / picture.height)
+    picture = picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.BICUBIC)
+    card = Image.new("RGB", (SIDE, SIDE), PAPER)
+    card.paste(picture, ((SIDE - picture.width) // 2, (SIDE - picture.height) // 2))
+    return card
 
 
-def thumbnail(workflow: dict) -> Image.Image:
-    """Two pictures and two maps on one square sheet."""
-    name, *preset = widgets(workflow, "FidelitySelectMethod")
-    method = Auto(METHODS) if name == "auto" else METHODS[name](METHODS[name].PRESETS[preset[0]])
-    model, clip, vae = FidelityLoadDemoModel.execute().args
-    positive, targets, _ = FidelityExtractTargets.execute(clip, *widgets(workflow, "FidelityExtractTargets")).args
-    negative = host.CLIPTextEncode().encode(clip, *widgets(workflow, "CLIPTextEncode"))[0]
-    layout = predicted_layout(workflow, targets, model, positive)
-    method = optimised(workflow, method, model, positive, negative, targets, layout, vae)
-    patched, record = FidelityApply.execute(model, method, targets, *widgets(workflow, "FidelityApply"), layout).args
+def lettered(family: str) -> Image.Image:
+    card = Image.new("RGB", (SIDE, SIDE), INK)
+    draw = ImageDraw.Draw(card)
+    draw.text((SIDE // 2, 210), family, PAPER, ImageFont.load_default(110), anchor="mm")
+    draw.text((SIDE // 2, 330), "choose your checkpoint", PAPER, ImageFont.load_default(36), anchor="mm")
+    return card
 
-    plain = draw(model, vae, positive, negative, workflow)
-    controlled = draw(patched, vae, positive, negative, workflow)
-    names, maps = record.maps.shown(targets)
-    # Enlarged first: the names on the maps of a 128-pixel picture could not be read.
-    large = interpolate(controlled.movedim(-1, 1), size=(CELL, CELL), mode="bicubic").movedim(1, -1).clamp(0, 1)
-    overlays = object_sheets(large, maps, names, colours_of(targets))[1:]
-    sheet = render.side_by_side(
-        [
-            [("plain", plain[0]), (method.title, controlled[0])],
-            [(f"attention to {name}", overlay) for name, overlay in zip(names[:2], overlays[:2], strict=True)],
-        ],
-        height=CELL,
-    )
-    picture = Image.fromarray((sheet[0] * 255).round().clamp(0, 255).numpy().astype(np.uint8))
-    return ImageOps.pad(picture, (SIDE, SIDE), Image.Resampling.LANCZOS, color=PAPER)
+
+def card(number: str, family: str, server: Server, workflow: dict) -> Image.Image:
+    if any(node["type"] == CHECKPOINT for node in workflow["nodes"]):
+        return lettered(family)
+    shown = pictures(server, workflow)
+    if number == "1":
+        return beside(shown["b"][0], shown["a"][0])
+    if number == "2":
+        return fitted(shown["FidelityViewMaps"][0])
+    if number == "3":
+        return fitted(shown["a"][0])
+    if number == "4":
+        return grid([shown[name][i] for name in ("Plain", "Method 1", "Method 2", "Method 3") for i in range(4)], 4)
+    if number == "5":
+        return fitted(shown["The seeds, best first"][0])
+    return fitted(shown["Loss over the epochs"][0])
 
 
 def main() -> None:
-    chosen = sys.argv[1:] or sorted(path.stem for path in (ROOT / "workflows").glob("*.json"))
-    for name in chosen:
-        workflow = json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
-        with torch.inference_mode():
-            picture = thumbnail(workflow)
-        picture.save(ROOT / "workflows" / f"{name}.jpg", quality=88)
-        print(f"wrote workflows/{name}.jpg, {picture.width} x {picture.height}", flush=True)
+    files = [
+        file for file in sorted((ROOT / "workflows").glob("*.json")) if file.name[0] in (sys.argv[1:] or "123456789")
+    ]
+    process, server = start(Path(os.environ["COMFYUI_PATH"]), Path(tempfile.mkdtemp()))
+    try:
+        for file in files:
+            number, family = file.stem[0], file.stem[2:].split(",")[0]
+            picture = card(number, family, server, json.loads(file.read_text(encoding="utf-8")))
+            picture.save(file.with_suffix(".jpg"), quality=88)
+            print(f"wrote {file.with_suffix('.jpg').name}", flush=True)
+    finally:
+        stop(process)
 
 
 if __name__ == "__main__":

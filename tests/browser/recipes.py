@@ -1,392 +1,437 @@
-"""What the shipped workflows are: their graphs in API format, where the nodes stand, and what their notes say."""
+"""What the shipped workflows are: their nodes and where they stand, their wires, and what their notes say.
+
+A workflow's file name is all that ComfyUI's template browser shows and searches: its title, its words for the search
+(they count only near the beginning: "prompt fidelity" has to start within 33 characters) and, by its number, its place.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from prompt_fidelity.core.layout.settings import AttentionSettings
-from prompt_fidelity.core.methods import METHODS
-from prompt_fidelity.core.methods.base import DEMO_PRESET
-from prompt_fidelity.core.search.learned_weights import EPOCHS, RATE
+from blueprints import BOTH, COMPARISON, FIDELITY, GUIDE, READ, SEEDED, TUNED, Blueprint
 
 ROOT = Path(__file__).resolve().parents[2]
-CARD = json.loads((ROOT / "assets" / "tinyshapes.json").read_text())["sampling"]
-SIZE = {"width": CARD["width"], "height": CARD["height"]}
-SAMPLING = {
-    "steps": CARD["steps"],
-    "cfg": CARD["cfg"],
-    "sampler_name": CARD["sampler"],
-    "scheduler": CARD["scheduler"],
-}
 
-PROMPT = "a red ball and a blue ring"
-WORDS = (
-    "The demo model knows ball, ring, bar, pole, cross and cup in red, green, blue, yellow, purple, black and white."
+
+@dataclass(frozen=True)
+class Source:
+    """The model a workflow draws with, and prompts that it can draw. `loader`: node type, widgets and title."""
+
+    loader: tuple[str, dict, str]
+    size: tuple[int, int]
+    steps: int
+    cfg: float
+    sampler: str
+    scheduler: str
+    prompt: str
+    latent: str = "EmptyLatentImage"
+    download: dict | None = None  # name, url and directory of the file, as ComfyUI offers to fetch it
+    guidance: float | None = None  # of Flux
+    hint: str = ""
+
+    def sampling(self) -> dict:
+        names = {"steps": self.steps, "cfg": self.cfg, "sampler": self.sampler, "scheduler": self.scheduler}
+        return {**names, "negative prompt": ""}
+
+
+_CARD = json.loads((ROOT / "assets" / "tinyshapes.json").read_text())["sampling"]
+# The one place that says which model the demo workflows use, and what it is asked to draw.
+DEMO = Source(
+    ("FidelityLoadDemoModel", {"model": "shapes"}, "Load Demo Model"),
+    (_CARD["width"], _CARD["height"]),
+    _CARD["steps"],
+    _CARD["cfg"],
+    _CARD["sampler"],
+    _CARD["scheduler"],
+    "a red ball and a blue ring",
+    hint="The demo model knows ball, ring, bar, pole, cross and cup in red, green, blue, yellow, purple, black and "
+    "white.",
 )
-HELP = "Every node has a help page: select it and press **i** in the bar above it."
+DEMO_SEED = 2  # plainly, this one lacks an object
 
-# Nodes that most workflows have.
-MODEL, TARGETS, NEGATIVE, EMPTY, METHOD, APPLY = "1", "2", "3", "4", "5", "6"
-WITH, DECODED, SAVED = "7", "8", "9"
-WITHOUT, DECODED_PLAIN, PLAIN = "10", "11", "12"
-MAPS, LOSS = "13", "14"
-LAYOUT = "15"  # only for a method that works in regions
-CANVAS, BOXES = "16", "17"  # only for a layout by hand
-CLIP, SEARCH, SCORE, SCORE_PLAIN, SEARCH_PLOT, WEIGHTS = "18", "19", "20", "21", "22", "23"  # only with CLIP
 
-# Node id: x, y, width, height, in columns from left to right as the data flows.
-PLACES = {
-    MODEL: (20, 70, 320, 80),
-    TARGETS: (380, 70, 420, 340),
-    NEGATIVE: (380, 460, 420, 110),
-    EMPTY: (20, 480, 320, 110),
-    METHOD: (860, 70, 320, 110),
-    APPLY: (860, 320, 320, 230),
-    WITH: (1240, 70, 320, 262),
-    DECODED: (1600, 70, 200, 46),
-    SAVED: (1840, 70, 340, 360),
-    WITHOUT: (1240, 570, 320, 262),
-    DECODED_PLAIN: (1600, 570, 200, 46),
-    PLAIN: (1840, 570, 340, 360),
-    MAPS: (2240, 70, 560, 700),
-    LOSS: (2240, 830, 560, 350),
-    LAYOUT: (380, 680, 420, 620),
-}
-BLUE, GOLD, GREY, GREEN = "#3f789e", "#b58b2a", "#777777", "#88aa88"
-GROUPS = (  # title, (x, y, width, height), colour
-    ("Prompt", (0, 0, 820, 600), BLUE),
-    ("Method", (840, 0, 360, 600), GOLD),
-    ("Draw with {title}", (1220, 0, 980, 450), BLUE),
-    ("Draw plainly, for comparison", (1220, 500, 980, 450), GREY),
-    ("What happened", (2220, 0, 600, 1200), GREEN),
-)
-LAYOUT_GROUP = ("Where the objects go", (360, 610, 460, 720), GOLD)
-TITLES = {
-    WITH: "KSampler, with {title}",
-    SAVED: "with {title}",
-    WITHOUT: "KSampler, plain",
-    PLAIN: "plain",
-    LOSS: "Loss plot",
-    NEGATIVE: "Negative prompt",
-}
+def checkpoint(file: str, url: str, **settings) -> Source:
+    models = {"name": file, "url": url, "directory": "checkpoints"}
+    return Source(
+        ("CheckpointLoaderSimple", {"ckpt_name": file}, "Choose your checkpoint"), download=models, **settings
+    )
+
+
+_HUB = "https://huggingface.co"
+SD15 = checkpoint(
+    "v1-5-pruned-emaonly-fp16.safetensors",
+    f"{_HUB}/Comfy-Org/stable-diffusion-v1-5-archive/resolve/main/v1-5-pruned-emaonly-fp16.safetensors",
+    size=(512, 512), steps=30, cfg=7.5, sampler="dpmpp_2m", scheduler="karras",
+    prompt="a black car and a white clock",
+)  # fmt: skip
+SDXL = checkpoint(
+    "sd_xl_base_1.0.safetensors",
+    f"{_HUB}/stabilityai/stable-diffusion-xl-base-1.0/resolve/main/sd_xl_base_1.0.safetensors",
+    size=(1024, 1024), steps=30, cfg=6.0, sampler="dpmpp_2m", scheduler="karras",
+    prompt="a red apple, a green bowl and a blue napkin on a wooden table",
+)  # fmt: skip
+FLUX = checkpoint(
+    "flux1-dev-fp8.safetensors",
+    f"{_HUB}/Comfy-Org/flux1-dev/resolve/main/flux1-dev-fp8.safetensors",
+    size=(1024, 1024), steps=20, cfg=1.0, sampler="euler", scheduler="simple",
+    prompt="a green dog, a purple cat and an orange bird on a sofa", latent="EmptySD3LatentImage", guidance=3.5,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Node:
+    """`kind` is a node type or a blueprint; box: x, y, width, height; widgets: values by name, in their order."""
+
+    kind: str | Blueprint
+    box: tuple[int, int, int, int]
+    widgets: dict = field(default_factory=dict)
+    title: str | None = None
+    download: dict | None = None
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """One workflow file. `graph` gives the nodes for a seed; `title` stands for {title} in titles and groups."""
+    """One workflow file. wires: (from, output name, to, input name); view: zoom and place that it opens with."""
 
     name: str
-    title: str
     note: str
-    graph: Callable[[int], dict]
-    places: dict[str, tuple] = field(default_factory=lambda: PLACES)
-    groups: tuple = GROUPS
-    titles: dict[str, str] = field(default_factory=lambda: TITLES)
+    source: Source
+    nodes: dict[str, Node]
+    wires: tuple[tuple[str, str, str, str], ...]
 
 
-def node(kind: str, **inputs) -> dict:
-    return {"class_type": kind, "inputs": inputs}
+# --- parts that the workflows share
+
+NOTE_BOX = (-460, -400, 420, 640)
+HELP = "Every node has a help page: select it and press **i** in the bar above it."
+REAL = (
+    "**Your own model:** the workflows 7 to 9 do the same with SD 1.5, SDXL and Flux. Or put *Load Checkpoint* in the "
+    "place of *Load Demo Model* and set size, steps, cfg and sampler as your model likes them."
+)
 
 
-def demo_preset(method: str) -> str:
-    presets = METHODS[method].PRESETS
-    return DEMO_PRESET if DEMO_PRESET in presets else next(iter(presets))
-
-
-def in_regions(method: str) -> bool:
-    """Whether the method takes a layout; "auto" makes use of one."""
-    return method == "auto" or METHODS[method].takes_layout
-
-
-def sampler(model: list, seed: int, **changes) -> dict:
-    wires = {"positive": [TARGETS, 0], "negative": [NEGATIVE, 0], "latent_image": [EMPTY, 0]}
-    return node("KSampler", model=model, **wires, seed=seed, denoise=1.0, **{**SAMPLING, **changes})
-
-
-def beginning(batch: int = 1) -> dict:
-    """Model, prompts and empty latent."""
+def beginning(source: Source) -> dict[str, Node]:
+    """Model and empty latent: the one place for the size."""
+    kind, widgets, title = source.loader
+    width, height = source.size
     return {
-        MODEL: node("FidelityLoadDemoModel"),
-        TARGETS: node("FidelityExtractTargets", clip=[MODEL, 1], text=PROMPT, words=""),
-        NEGATIVE: node("CLIPTextEncode", clip=[MODEL, 1], text=""),
-        EMPTY: node("EmptyLatentImage", **SIZE, batch_size=batch),
+        "load": Node(kind, (0, 0, 290, 110), widgets, title, source.download),
+        "latent": Node(source.latent, (0, 320, 290, 120), {"width": width, "height": height}, "Size"),
     }
 
 
-def with_and_without(name: str, method: str, seed: int, **changes) -> dict:
-    """A picture drawn with the method and one without it; `changes` are those of the samplers."""
-    chosen = {"method": method} | ({"method.preset": demo_preset(method)} if method in METHODS else {})
+def drawn(source: Source, at: tuple[int, int], prefix: str, seed: int = DEMO_SEED) -> dict[str, Node]:
+    """Both pictures, with the one seed, and what shows them."""
+    x, y = at
+    return {
+        "both": Node(BOTH, (x, y, 300, 400), {**source.sampling(), "seed": seed}),
+        "view": Node("FidelityViewMaps", (x + 380, y - 560, 760, 480)),
+        "save": Node("SaveImage", (x + 800, y + 20, 340, 400), {"filename_prefix": f"fidelity/{prefix}"}, "Picture"),
+        "compare": Node("ImageCompare", (x + 380, y + 90, 380, 400), {}, "With or without: move the mouse over it"),
+    }
+
+
+DRAWING = (
+    ("load", "MODEL", "both", "plain model"),
+    ("load", "CLIP", "both", "clip"),
+    ("load", "VAE", "both", "vae"),
+    ("latent", "LATENT", "both", "latent"),
+    ("both", "with", "view", "image"),
+    ("both", "with", "save", "images"),
+    ("both", "with", "compare", "image_a"),
+    ("both", "without", "compare", "image_b"),
+)
+
+
+def one_node(
+    source: Source, prefix: str, seed: int = DEMO_SEED, kind: Blueprint = FIDELITY, widgets: dict | None = None
+) -> tuple[dict[str, Node], tuple]:
+    """Prompt Fidelity as one node, and the two pictures."""
+    _, height = kind.size
     nodes = {
-        **beginning(),
-        METHOD: node("FidelitySelectMethod", **chosen),
-        APPLY: node("FidelityApply", model=[MODEL, 0], method=[METHOD, 0], targets=[TARGETS, 1], strength=1.0),
-        WITH: sampler([APPLY, 0], seed, **changes),
-        DECODED: node("VAEDecode", samples=[WITH, 0], vae=[MODEL, 2]),
-        SAVED: node("SaveImage", images=[DECODED, 0], filename_prefix=f"fidelity/{name}"),
-        WITHOUT: sampler([MODEL, 0], seed, **changes),
-        DECODED_PLAIN: node("VAEDecode", samples=[WITHOUT, 0], vae=[MODEL, 2]),
-        PLAIN: node("SaveImage", images=[DECODED_PLAIN, 0], filename_prefix=f"fidelity/{name}_plain"),
-        MAPS: node("FidelityViewMaps", record=[APPLY, 1], targets=[TARGETS, 1], image=[DECODED, 0]),
-        LOSS: node("PreviewImage", images=[MAPS, 2]),
+        **beginning(source),
+        "fidelity": Node(kind, (360, -150 - height, 340, height), {"prompt": source.prompt, **(widgets or {})}),
+        **drawn(source, (790, 160), prefix, seed),
     }
-    if in_regions(method):
-        settings = {each.name: each.default for each in fields(AttentionSettings)}
-        predictor = {"predictor": "attention", **{f"predictor.{key}": value for key, value in settings.items()}}
-        looks = {"model": [MODEL, 0], "conditioning": [TARGETS, 0]}
-        nodes[LAYOUT] = node("FidelityPredictLayout", targets=[TARGETS, 1], **SIZE, **predictor, seed=seed, **looks)
-        nodes[APPLY]["inputs"]["layout"] = [LAYOUT, 0]
-    return nodes
-
-
-# --- one workflow for every method
-
-IDEA = {
-    "t_sam": "Words that belong together in the text encoder are made to look at the same place of the picture, "
-    "other words at other places.",
-    "attend_and_excite": "Every object of the prompt is made to have a place in the picture that looks at it strongly.",
-    "attention_regulation": "Inside the attention, every object of the prompt is given its share of the picture. "
-    "The model is not differentiated, so this is the method for small graphics cards.",
-    "syngen": "Every colour is made to look where its object looks, and both where no other word does.",
-    "divide_and_bind": "The objects divide the picture between them, each with regions of its own, and every colour "
-    "is bound to its object.",
-    "space_time": "*Predict Layout* looks where the model begins to draw each object, and there the object's own "
-    'prompt is mixed in. Or choose the predictor *solver*, which goes by words such as "to the left of".',
-    "layout_guidance": "*Predict Layout* says where each object goes, and its attention is pulled into its box, against "
-    "what the seed has begun if need be. With Space-Time Attention beside it (*Combine Methods*) a box is obeyed best.",
-    "box_diff": "*Predict Layout* says where each object goes, and its attention is made strong in its box, weak outside "
-    "and as wide and high as the box.",
-    "focus": "The words of an object are made to look at the same place, and the objects at different places, all in the "
-    "step's own pass of the model.",
-    "taca": "While the picture is laid out, the words get more of the attention that they share with the picture. It is "
-    "for Flux, Stable Diffusion 3 and other transformers; a U-Net is only made surer of its words.",
-}
-NOTE = """## {title}
-
-{idea}
-
-**Press Run.** Both pictures are drawn from the same prompt and seed: above with the method, below without.
-
-1. Write a prompt in *Extract Targets*. {words}
-2. Choose a preset in *Select Method*.
-3. Change the seed in **both** samplers. The method is for pictures that lack something; others may stay much the same.
-4. *View Attention Maps* shows where the model looked for each object, and what the method did.
-
-**For a real model,** put *Load Checkpoint* in the place of *Load Demo Model*, choose the preset *{preset}* in *Select Method*, and the picture size and the sampler settings that your checkpoint likes.
-
-{help}"""
-
-
-def of_method(name: str) -> Recipe:
-    method = METHODS[name]
-    preset = next(iter(method.PRESETS))
-    return Recipe(
-        name,
-        method.title,
-        NOTE.format(title=method.title, idea=IDEA[name], preset=preset, words=WORDS, help=HELP),
-        lambda seed: with_and_without(name, name, seed),
-        groups=(*GROUPS, *([LAYOUT_GROUP] if in_regions(name) else [])),
+    wires = (
+        *DRAWING,
+        ("load", "MODEL", "fidelity", "model"),
+        ("load", "CLIP", "fidelity", "clip"),
+        ("fidelity", "MODEL", "both", "model"),
+        *((("fidelity", "CONDITIONING", "both", "positive"),) if source.guidance is None else ()),
+        ("fidelity", "record", "view", "record"),
+        ("fidelity", "targets", "view", "targets"),
     )
+    return nodes, wires
 
 
-# --- the choice left to the pack
+# --- the workflows
 
-AUTO_NOTE = """## Let the pack choose
+START = f"""# Start here
 
-*Select Method* stands on **auto**: it goes by the prompt, by whether a layout is connected, and by the model. Here *Predict Layout* looks where the model begins to draw each object, so auto takes Space-Time Attention and Attention Regulation together. That did best in the benchmark of the README, on this tiny model. *View Attention Maps* says what was chosen, and why.
+## Press **Run**
 
-**Press Run.** Both pictures are drawn from the same prompt and seed: above with the method, below without.
+Two pictures come from one prompt and one seed: **with** Prompt Fidelity and **without**.
 
-1. Write a prompt in *Extract Targets*. {words}
-2. Change the seed in *Predict Layout* **and** in both samplers: the layout must be that of the seed.
+- *Compare Images*: move the mouse over it.
+- *View Attention Maps*: a ✓ or ✗ for every object, and where the model looked for it.
 
-**For a real model,** put *Load Checkpoint* in the place of *Load Demo Model*, and choose the picture size and the sampler settings that your checkpoint likes.
+## Then
 
-{help}"""
+1. Change the **prompt**. {DEMO.hint}
+2. Change the **seed**.
+3. Change the **strength**. 0 is the plain picture.
 
+The button in the corner of *Prompt Fidelity* opens it: the method is chosen for you inside.
 
-def auto() -> Recipe:
-    note = AUTO_NOTE.format(words=WORDS, help=HELP)
-    groups = (*GROUPS, LAYOUT_GROUP)
-    return Recipe("auto", "auto", note, lambda seed: with_and_without("auto", "auto", seed), groups=groups)
+{REAL}
 
-
-# --- a layout that the artist moves by hand
-
-HAND_IDEA = """*Predict Layout* proposes where the objects go. *Create Bounding Boxes* shows its boxes: **move and size them with the mouse**, then press Run again. The canvas needs *Nodes 2.0*: switch it on in the settings of ComfyUI if the node only says so. *Layout from Boxes* gives each box to the object that it is named after, and Space-Time Attention draws the object there.
-
-What you did on the canvas stays until Predict Layout proposes something else. To start from its boxes again, change its seed."""
+{HELP}"""
 
 
-def layout_by_hand() -> Recipe:
-    name, plain = "layout_by_hand", of_method("space_time")
+def start_here() -> Recipe:
+    return Recipe("1 Start here, nothing left out - Prompt Fidelity", START, DEMO, *one_node(DEMO, "start"))
 
-    def graph(seed: int) -> dict:
-        """The predicted boxes go to the host's canvas, and from there to Apply."""
-        nodes = with_and_without(name, "space_time", seed)
-        nodes[CANVAS] = node("CreateBoundingBoxes", bboxes=[LAYOUT, 3], **SIZE)
-        nodes[BOXES] = node("FidelityLayoutFromBoxes", targets=[TARGETS, 1], boxes=[CANVAS, 2], json="", **SIZE)
-        nodes[APPLY]["inputs"]["layout"] = [BOXES, 0]
-        return nodes
 
-    return replace(
-        plain,
-        name=name,
-        note=NOTE.format(title="Layout by Hand", idea=HAND_IDEA, preset="paper", words=WORDS, help=HELP),
-        graph=graph,
-        places={**PLACES, CANVAS: (860, 1040, 420, 560), BOXES: (1340, 1040, 420, 560)},
-        groups=(*plain.groups, ("Move the boxes by hand", (840, 970, 940, 660), GOLD)),
+COLOURS_PROMPT, COLOURS_SEED = "a green cross and a yellow cup", 5
+COLOURS = f"""# Colours on the right object
+
+## Press **Run**
+
+*View Attention Maps* also shows where the model looked for each **colour**: it has to be where its object is.
+
+1. Change the **prompt**. {DEMO.hint}
+2. Change the **seed**, or the **strength**. 0 is the plain picture.
+3. Open *Prompt Fidelity* with the button in its corner: *Extract Targets* finds the objects and their colours, *Select Method* stands on **auto**, *Apply Attention Control* attaches the method to the model. Choose another method there and see what it does.
+
+{REAL}
+
+{HELP}"""
+
+
+def colours() -> Recipe:
+    source = replace(DEMO, prompt=COLOURS_PROMPT)
+    nodes, wires = one_node(source, "colours", COLOURS_SEED)
+    nodes["view"].widgets["attributes"] = True
+    return Recipe("2 Two objects, right colours - Prompt Fidelity", COLOURS, source, nodes, wires)
+
+
+PLACES = f"""# Put it where you say
+
+## Press **Run**, then move the boxes
+
+1. *Prompt with boxes* proposes a box for every object of the **prompt**. {DEMO.hint}
+2. *Move the boxes* shows them: **move and size them with the mouse**, then press Run again. (It needs *Nodes 2.0*: switch it on in ComfyUI's settings if the node says so.)
+3. *Prompt Fidelity in boxes* gives each box to the object that it is named after, and the model draws it there.
+
+What you did by hand stays until the prompt or the size changes.
+
+Width and height are those of *Size*, in all of the three.
+
+{REAL}
+
+{HELP}"""
+
+
+def places() -> Recipe:
+    width, height = DEMO.size
+    size = {"width": width, "height": height}
+    nodes = {
+        **beginning(DEMO),
+        "read": Node(READ, (360, -430, 300, 280), {"prompt": DEMO.prompt, **size}),
+        "canvas": Node("CreateBoundingBoxes", (740, -960, 420, 480), size, "Move the boxes"),
+        "guide": Node(GUIDE, (1240, -300, 300, 260), {**size, "strength": 1.0}),
+        **drawn(DEMO, (1640, 160), "places"),
+    }
+    wires = (
+        *DRAWING,
+        ("load", "CLIP", "read", "clip"),
+        ("read", "elements", "canvas", "bboxes"),
+        ("canvas", "elements", "guide", "boxes"),
+        ("read", "targets", "guide", "targets"),
+        ("load", "MODEL", "guide", "model"),
+        ("guide", "MODEL", "both", "model"),
+        ("read", "CONDITIONING", "both", "positive"),
+        ("guide", "record", "view", "record"),
+        ("read", "targets", "view", "targets"),
     )
+    return Recipe("3 Put it where you say, regional Prompt Fidelity", PLACES, DEMO, nodes, wires)
 
 
-# --- weights of Space-Time Attention that are found for the picture
+COMPARED = ("auto", "attend_and_excite", "t_sam")
+COMPARE = f"""# Which method helps here?
 
-OPTIMISED_STEPS = 10  # the search draws the picture many times: half of the demo model's steps
-OPTIMISED_NOTE = """## Space-Time Attention, optimised
+## Press **Run**
 
-*Optimise Space-Time* draws the picture several times from the same noise. CLIP looks at it, the whole and every object's place, and each object's weight at each step is changed so that CLIP sees more of the prompt.
+Every row shows the same four pictures, from one seed: plainly and with three methods. **Scores** says how well they fit the prompt by CLIP, the whole of it and the object that fits worst. Higher is better.
 
-**Press Run** and wait about half a minute. Both pictures are drawn from the same prompt and seed: above with the weights that were found, below without any method.
+1. Change the **prompt** in *Extract Targets*. {DEMO.hint}
+2. Choose other methods in *Select Method*.
+3. Change the **seed**: one seed proves nothing. (For hundreds of prompts there is `benchmarks/fidelity.py`.)
 
-1. Write a prompt in *Extract Targets*. {words}
-2. The seed must be the same in *Optimise Space-Time* and in **both** samplers, and so must steps, cfg and scheduler.
-3. *Score Fidelity* says how well each picture fits the prompt: the whole of it, and the object that fits worst.
-4. The text under *weights* can be pasted into *Space-Time Weights*, to use the weights again without a search.
+The button in the corner of *Compare methods* opens it.
 
-**For a real model,** put *Load Checkpoint* in the place of *Load Demo Model*, *Load CLIP* and *Load CLIP Vision* (both with a whole CLIP model) in the place of *Load Demo CLIP*, and choose the preset *paper* in *Select Method*. It takes minutes on a graphics card.
+**Your own model:** put *Load Checkpoint* in the place of *Load Demo Model*, *Load CLIP* and *Load CLIP Vision* (a whole CLIP model) in the place of *Load Demo CLIP*.
 
-{help}"""
-
-
-def optimised() -> Recipe:
-    name, plain = "space_time_optimised", of_method("space_time")
-
-    def graph(seed: int) -> dict:
-        """Space-Time Attention's graph, its weights optimised before they are applied, and both pictures scored."""
-        nodes = with_and_without(name, "space_time", seed, steps=OPTIMISED_STEPS)
-        drawn = {key: nodes[WITH]["inputs"][key] for key in ("seed", "steps", "cfg", "scheduler")}
-        clip = {"clip": [CLIP, 0], "clip_vision": [CLIP, 1]}
-        nodes[CLIP] = node("FidelityLoadDemoCLIP")
-        nodes[SEARCH] = node(
-            "FidelityOptimiseSpaceTime", model=[MODEL, 0], positive=[TARGETS, 0], negative=[NEGATIVE, 0],
-            targets=[TARGETS, 1], layout=[LAYOUT, 0], vae=[MODEL, 2], **clip, latent=[EMPTY, 0], **drawn,
-            epochs=EPOCHS, learning_rate=RATE, method=[METHOD, 0],
-        )  # fmt: skip
-        nodes[APPLY]["inputs"]["method"] = [SEARCH, 0]
-        nodes[SEARCH_PLOT] = node("PreviewImage", images=[SEARCH, 1])
-        nodes[WEIGHTS] = node("PreviewAny", source=[SEARCH, 2])
-        for score, decoded in ((SCORE, DECODED), (SCORE_PLAIN, DECODED_PLAIN)):
-            nodes[score] = node("FidelityScore", image=[decoded, 0], targets=[TARGETS, 1], **clip)
-        return nodes
-
-    return Recipe(
-        name,
-        f"{plain.title}, optimised",
-        OPTIMISED_NOTE.format(words=WORDS, help=HELP),
-        graph,
-        places={
-            **PLACES,
-            CLIP: (20, 680, 320, 80),
-            SEARCH: (860, 680, 340, 760),
-            SEARCH_PLOT: (1240, 1070, 580, 370),
-            WEIGHTS: (1860, 1070, 320, 370),
-            SCORE: (1600, 180, 220, 250),
-            SCORE_PLAIN: (1600, 680, 220, 250),
-        },
-        groups=(
-            *plain.groups,
-            ("CLIP, to score pictures", (0, 610, 350, 170), BLUE),
-            ("Find the weights", (840, 630, 370, 860), GOLD),
-            ("What was found", (1220, 1000, 980, 490), GREEN),
-        ),
-        titles={
-            **TITLES,
-            SEARCH_PLOT: "Loss over the epochs",
-            WEIGHTS: "Weights",
-            SCORE: "Score Fidelity, {title}",
-            SCORE_PLAIN: "Score Fidelity, plain",
-        },
-    )
-
-
-# --- several methods on the same prompt and seeds, with figures
-
-COMPARED = ("t_sam", "attend_and_excite", "syngen", "attention_regulation")
-COMPARED_BATCH = 4
-ROW = 490  # pixels from one method's row to the next
-COMPARE_NOTE = """## Which method helps with this prompt?
-
-Every row draws the same {batch} pictures from the same seed: plainly, and with each method. *Score Fidelity* says how well they fit the prompt: CLIP's similarity with the whole prompt, and with the object that fits worst, as means over the row. **Higher is better; only rows of the same prompt can be compared.**
-
-**Press Run.** Then change the seed in all samplers and run again: one seed proves nothing. For a table with intervals and tests over hundreds of prompts, run `benchmarks/fidelity.py`.
-
-1. Write a prompt in *Extract Targets*. {words}
-2. Choose other methods or settings in *Select Method*.
-
-**For a real model,** put *Load Checkpoint* in the place of *Load Demo Model*, *Load CLIP* and *Load CLIP Vision* (both with a whole CLIP model) in the place of *Load Demo CLIP*, and choose each method's first preset.
-
-{help}"""
+{HELP}"""
 
 
 def compare() -> Recipe:
-    """A row of nodes for plain sampling and for each method; row r has the ids r·10 + 30 and on."""
-    rows = (None, *COMPARED)
-    ids = [{part: str(30 + 10 * row + i) for i, part in enumerate(_PARTS)} for row in range(len(rows))]
-
-    def graph(seed: int) -> dict:
-        nodes = {**beginning(COMPARED_BATCH), CLIP: node("FidelityLoadDemoCLIP")}
-        for method, at in zip(rows, ids, strict=True):
-            model = [MODEL, 0]
-            if method:
-                preset = {"method": method, "method.preset": demo_preset(method)}
-                nodes[at["method"]] = node("FidelitySelectMethod", **preset)
-                wires = {"method": [at["method"], 0], "targets": [TARGETS, 1]}
-                nodes[at["apply"]] = node("FidelityApply", model=model, **wires, strength=1.0)
-                model = [at["apply"], 0]
-            nodes[at["sampler"]] = sampler(model, seed)
-            nodes[at["decode"]] = node("VAEDecode", samples=[at["sampler"], 0], vae=[MODEL, 2])
-            image, clip = [at["decode"], 0], {"clip": [CLIP, 0], "clip_vision": [CLIP, 1]}
-            nodes[at["score"]] = node("FidelityScore", image=image, targets=[TARGETS, 1], **clip)
-            name = method or "plain"
-            nodes[at["save"]] = node("SaveImage", images=image, filename_prefix=f"fidelity/compare_{name}")
-        return nodes
-
-    columns = {  # x, width, height
-        "method": (860, 320, 110),
-        "apply": (860, 320, 210),
-        "sampler": (1220, 320, 262),
-        "decode": (1580, 200, 46),
-        "score": (1820, 340, 340),
-        "save": (2200, 340, 340),
-    }
-    below = {"apply": 160}  # in its row
-    places = {
-        at[part]: (columns[part][0], 70 + row * ROW + below.get(part, 0), *columns[part][1:])
-        for row, at in enumerate(ids)
-        for part in _PARTS
-    }
-    named = [METHODS[method].title if method else "plain" for method in rows]
-    return Recipe(
-        "compare_methods",
-        "Comparison",
-        COMPARE_NOTE.format(batch=COMPARED_BATCH, words=WORDS, help=HELP),
-        graph,
-        places={**PLACES, CLIP: (20, 680, 320, 80), **places},
-        groups=(
-            GROUPS[0],
-            ("CLIP, to score pictures", (0, 610, 350, 170), BLUE),
-            *((name, (840, row * ROW, 1720, ROW - 10), GOLD if row else GREY) for row, name in enumerate(named)),
-        ),
-        titles={
-            NEGATIVE: "Negative prompt",
-            **{at["score"]: f"Score Fidelity, {name}" for at, name in zip(ids, named, strict=True)},
-            **{at["save"]: name for at, name in zip(ids, named, strict=True)},
+    nodes = {
+        **beginning(DEMO),
+        "load": Node(DEMO.loader[0], (0, -250, 290, 110), DEMO.loader[1], DEMO.loader[2]),
+        "targets": Node("FidelityExtractTargets", (360, -700, 340, 330), {"text": DEMO.prompt}),
+        **{
+            f"method {i}": Node("FidelitySelectMethod", (0, -60 + 200 * i, 290, 110), {"method": name}, f"Method {i + 1}")
+            for i, name in enumerate(COMPARED)
         },
+        "clip": Node("FidelityLoadDemoCLIP", (0, 730, 290, 80)),
+        "all": Node(COMPARISON, (790, -250, 300, 500), {**DEMO.sampling(), "seed": DEMO_SEED}),
+        **{
+            f"save {i}": Node(
+                "SaveImage", (1180, -640 + 470 * i, 340, 370),
+                {"filename_prefix": f"fidelity/compare_{i}"}, f"Method {i}" if i else "Plain",
+            )
+            for i in range(4)
+        },
+        "compare": Node("ImageCompare", (1600, -250, 420, 440), {}, "Plain or method 1: move the mouse over it"),
+        "scores": Node("PreviewAny", (1180, -1120, 340, 380), {}, "Scores"),
+    }  # fmt: skip
+    nodes["latent"] = replace(nodes["latent"], box=(0, 540, 290, 120))
+    nodes["latent"].widgets["batch_size"] = 4
+    wires = (
+        ("load", "CLIP", "targets", "clip"),
+        ("targets", "targets", "all", "targets"),
+        ("targets", "CONDITIONING", "all", "positive"),
+        ("load", "MODEL", "all", "model"),
+        ("load", "CLIP", "all", "clip"),
+        ("load", "VAE", "all", "vae"),
+        ("latent", "LATENT", "all", "latent"),
+        ("clip", "CLIP", "all", "score clip"),
+        ("clip", "CLIP_VISION", "all", "score vision"),
+        *((f"method {i}", "method", "all", f"method {i + 1}") for i in range(3)),
+        ("all", "plain", "compare", "image_a"),
+        ("all", "method 1", "compare", "image_b"),
+        *(("all", f"method {i}" if i else "plain", f"save {i}", "images") for i in range(4)),
+        ("all", "scores", "scores", "source"),
+    )
+    return Recipe("4 Attend and Excite, which one - Prompt Fidelity", COMPARE, DEMO, nodes, wires)
+
+
+SEEDS = f"""# Pick a good seed
+
+## Press **Run**
+
+*Prompt Fidelity, best seed* draws only the beginning of eight seeds, looks where the model looked for every object, and gives the **best seed** to the sampler. *The seeds* shows what each of them has begun to draw.
+
+1. Change the **prompt**. {DEMO.hint}
+2. Change **first seed** for eight others.
+3. Keep **steps, cfg, sampler** and **scheduler** the same in both nodes. (A negative prompt, too: its other place is inside *Prompt Fidelity, best seed*.)
+
+{REAL}
+
+{HELP}"""
+
+
+def seeds() -> Recipe:
+    sampling = {
+        "first seed": 0, "count": 8, "steps": DEMO.steps, "cfg": DEMO.cfg, "sampler name": DEMO.sampler,
+        "scheduler": DEMO.scheduler,
+    }  # fmt: skip
+    nodes, wires = one_node(DEMO, "seed", kind=SEEDED, widgets={"strength": 1.0, **sampling})
+    nodes["sheet"] = Node("PreviewImage", (1170, -860, 760, 360), {}, "The seeds, best first")
+    wired = (
+        ("load", "VAE", "fidelity", "vae"),
+        ("latent", "LATENT", "fidelity", "latent"),
+        ("fidelity", "seed", "both", "seed"),
+        ("fidelity", "contact sheet", "sheet", "images"),
+    )
+    return Recipe("5 Pick a good seed - Prompt Fidelity", SEEDS, DEMO, nodes, (*wires, *wired))
+
+
+OPTIMISED_STEPS = 10  # the search draws the picture many times: half of the demo model's steps
+TUNED_NOTE = f"""# Tuned for one picture
+
+## Press **Run** and wait about half a minute
+
+*Prompt Fidelity, tuned by CLIP* draws the picture several times from the same noise. CLIP looks at it, the whole and every object's place, and each object's weight at each step is changed so that CLIP sees more of the prompt.
+
+1. Change the **prompt**. {DEMO.hint}
+2. Change the **seed**: it goes to both that need it. Steps, cfg and scheduler must be the same in both, too.
+3. The text under *Weights* can be pasted into a *Space-Time Weights* node, to use them again without a search.
+
+**Your own model:** *Load Checkpoint* for *Load Demo Model*, *Load CLIP* and *Load CLIP Vision* (a whole CLIP model) for *Load Demo CLIP*. It takes minutes on a graphics card.
+
+{HELP}"""
+
+
+def tuned() -> Recipe:
+    search = {"steps": OPTIMISED_STEPS, "cfg": DEMO.cfg, "scheduler": DEMO.scheduler}
+    nodes, wires = one_node(DEMO, "tuned", kind=TUNED, widgets=search)
+    nodes["both"].widgets["steps"] = OPTIMISED_STEPS
+    del nodes["both"].widgets["seed"]  # comes by wire
+    more = {
+        "clip": Node("FidelityLoadDemoCLIP", (0, -260, 290, 80)),
+        "seed": Node("PrimitiveInt", (0, 520, 290, 90), {"value": DEMO_SEED}, "Seed"),
+        "plot": Node("PreviewImage", (1170, -1290, 760, 360), {}, "Loss over the epochs"),
+        "weights": Node("PreviewAny", (1170, -860, 760, 360), {}, "Weights"),
+    }
+    wired = (
+        ("load", "VAE", "fidelity", "vae"),
+        ("latent", "LATENT", "fidelity", "latent"),
+        ("clip", "CLIP", "fidelity", "score clip"),
+        ("clip", "CLIP_VISION", "fidelity", "score vision"),
+        ("seed", "INT", "fidelity", "seed"),
+        ("seed", "INT", "both", "seed"),
+        ("fidelity", "loss plot", "plot", "images"),
+        ("fidelity", "weights", "weights", "source"),
+    )
+    return Recipe(
+        "6 Tuned for one picture, slow - Prompt Fidelity", TUNED_NOTE, DEMO, {**nodes, **more}, (*wires, *wired)
     )
 
 
-_PARTS = ("method", "apply", "sampler", "decode", "score", "save")
+OWN = (
+    """# {family}: choose your checkpoint
 
-RECIPES = (*(of_method(name) for name in METHODS), auto(), layout_by_hand(), optimised(), compare())
+1. In **Choose your checkpoint**, pick any {family} model of yours. (ComfyUI offers to download {file} if you have none.)
+2. Write your **prompt** in *Prompt Fidelity*.
+3. Press **Run**: two pictures from one prompt and one seed, **with** and **without**. Move the mouse over *Compare Images*.
+
+*View Attention Maps* says ✓ or ✗ for every object. Nothing missing in the plain picture? Try another **seed**. Too little or too much? Change the **strength**.
+
+LoRAs, ControlNet and the rest go where they always go: models before *Prompt Fidelity*, conditioning after it.{more}
+
+To draw only one picture, put a KSampler of your own in the place of *Draw with and without*.
+
+"""
+    + HELP
+)
+
+
+def own(number: int, family: str, source: Source, more: str = "") -> Recipe:
+    nodes, wires = one_node(source, family.lower().replace(" ", ""), 0)
+    if source.guidance is not None:
+        nodes["guidance"] = Node("FluxGuidance", (390, -40, 300, 60), {"guidance": source.guidance})
+        wires = (
+            *wires,
+            ("fidelity", "CONDITIONING", "guidance", "conditioning"),
+            ("guidance", "CONDITIONING", "both", "positive"),
+        )
+    note = OWN.format(family=family, file=source.loader[1]["ckpt_name"], more=more)
+    return Recipe(f"{number} {family}, your checkpoint - Prompt Fidelity", note, source, nodes, wires)
+
+
+RECIPES = (
+    start_here(),
+    colours(),
+    places(),
+    compare(),
+    seeds(),
+    tuned(),
+    own(7, "SD 1.5", SD15),
+    own(8, "SDXL", SDXL),
+    own(9, "Flux", FLUX, " Flux takes no negative prompt: leave *cfg* at 1."),
+)

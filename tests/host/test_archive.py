@@ -31,7 +31,7 @@ def test_the_archive_is_small_and_holds_what_runs_and_nothing_else(packed: Path)
     assert not {name.split("/")[0] for name in names} & DEVELOPERS
     assert {"__init__.py", "pyproject.toml", "requirements.txt", "LICENSE", "README.md", "CHANGELOG.md"} <= set(names)
     assert not [name for name in names if name.startswith("assets/") and not name.endswith((".json", ".safetensors"))]
-    for folder in ("core", "host", "nodes", "locales", "web", "workflows"):
+    for folder in ("core", "host", "nodes", "locales", "subgraphs", "web", "workflows"):
         tracked = {file for file in archive._tracked() if file.startswith(f"{folder}/")}
         assert tracked and tracked <= set(names)
 
@@ -74,10 +74,9 @@ def test_the_registrys_check_sees_every_node():
 
 
 def test_a_template_names_the_pack_as_the_registry_does():
-    for file in sorted((ROOT / "workflows").glob("*.json")):
-        named = {
-            node["properties"].get("cnr_id")
-            for node in json.loads(file.read_text())["nodes"]
-            if node["type"].startswith("Fidelity")
-        }
+    for file in sorted((*(ROOT / "workflows").glob("*.json"), *(ROOT / "subgraphs").glob("*.json"))):
+        content = json.loads(file.read_text(encoding="utf-8"))
+        inner = [node for each in content["definitions"]["subgraphs"] for node in each["nodes"]]
+        ours = [node for node in (*content["nodes"], *inner) if node["type"].startswith("Fidelity")]
+        named = {node["properties"].get("cnr_id") for node in ours} or {pack_name()}
         assert named == {pack_name()}, f"{file.name}: ComfyUI Manager would look for {named}"

@@ -1,6 +1,7 @@
 """The pack in the real server: nodes, help pages and workflow templates are where the page looks for them."""
 
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from live_server import Server, pack_name
@@ -44,4 +45,4 @@ def test_the_workflows_are_listed_as_templates(server: Server):
 @pytest.mark.parametrize("name", WORKFLOWS)
 def test_a_workflow_and_its_thumbnail_are_served(server: Server, name: str):
     for ending in ("json", "jpg"):
-        assert server.status(f"/api/workflow_templates/{pack_name()}/{name}.{ending}") == 200
+        assert server.status(f"/api/workflow_templates/{pack_name()}/{quote(name)}.{ending}") == 200

@@ -30,12 +30,28 @@ def unwrapped(value):
     return value
 
 
+def with_the_demo_model(prompt: dict) -> dict:
+    """A workflow that waits for a checkpoint, with the demo model in its place: its wiring is what counts."""
+    if not any(node["class_type"] == "CheckpointLoaderSimple" for node in prompt.values()):
+        return prompt
+    for node in prompt.values():
+        if node["class_type"] == "CheckpointLoaderSimple":
+            node.update(class_type="FidelityLoadDemoModel", inputs={"model": "shapes"})
+        if node["class_type"].startswith("Empty"):
+            node.update(class_type="EmptyLatentImage", inputs={"width": 128, "height": 128, "batch_size": 1})
+        if node["class_type"] == "FidelityExtractTargets":
+            node["inputs"]["text"] = "a red ball and a blue ring"
+        if node["class_type"] == "BasicScheduler":
+            node["inputs"]["steps"] = 4
+    return prompt
+
+
 @pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.stem)
 def test_a_workflow_runs_to_a_picture(server: Server, file: Path):
     workflow, known = json.loads(file.read_text()), server.get_json("/object_info")
-    if file.stem == "layout_by_hand" and CANVAS not in known:
+    if CANVAS not in known and any(node["type"] == CANVAS for node in workflow["nodes"]):
         pytest.skip(f"this ComfyUI is older than its {CANVAS}")
-    prompt = api_prompt(workflow, known)
+    prompt = with_the_demo_model(api_prompt(workflow, known))
     server.forget()  # a picture from the cache would carry the prompt of an earlier run
     run = server.run(prompt, timeout=180, workflow=workflow)
 

@@ -1,0 +1,389 @@
+"""The shipped subgraph blueprints, `subgraphs/`: which nodes are in them, and what of those shows on the one node."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from comfy_page import ComfyPage
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """One node that opens into several; named as the artist finds it.
+
+    nodes: key → (type, (x, y, width, height), {widget: value}, title or None).
+    wires: (from, output name, to, input name). inputs: (name, type, [(key, input name), ...]), widgets among them;
+    outputs: (name, type, key, output name). size: of the one node.
+    """
+
+    name: str
+    description: str
+    aliases: tuple[str, ...]
+    nodes: dict[str, tuple]
+    wires: tuple[tuple[str, str, str, str], ...]
+    inputs: tuple[tuple, ...]
+    outputs: tuple[tuple, ...]
+    size: tuple[int, int]
+
+    @property
+    def file(self) -> Path:
+        return ROOT / "subgraphs" / f"{self.name}.json"
+
+
+FIDELITY = Blueprint(
+    "Prompt Fidelity",
+    "Makes the model draw every object of the prompt, each with its own colours. The method is chosen for you. Open it "
+    "to see its parts or to set more.",
+    ("prompt fidelity", "two objects", "attend and excite", "missing object", "attribute binding"),
+    {
+        "targets": ("FidelityExtractTargets", (0, 0, 400, 330), {}, None),
+        "strength": ("PrimitiveFloat", (0, 400, 400, 60), {"value": 1.0}, "strength"),
+        "method": ("FidelitySelectMethod", (0, 530, 400, 110), {}, None),
+        "apply": ("FidelityApply", (520, 200, 340, 260), {}, None),
+    },
+    (
+        ("targets", "targets", "apply", "targets"),
+        ("strength", "FLOAT", "apply", "strength"),
+        ("method", "method", "apply", "method"),
+    ),
+    (
+        ("model", "MODEL", [("apply", "model")]),
+        ("clip", "CLIP", [("targets", "clip")]),
+        ("prompt", "STRING", [("targets", "text")]),
+        ("strength", "FLOAT", [("strength", "value")]),
+    ),
+    # In this order no wires cross: those to View Attention Maps pass above the sampler.
+    (
+        ("record", "FIDELITY_RECORD", "apply", "record"),
+        ("targets", "FIDELITY_TARGETS", "targets", "targets"),
+        ("MODEL", "MODEL", "apply", "MODEL"),
+        ("CONDITIONING", "CONDITIONING", "targets", "CONDITIONING"),
+    ),
+    (400, 260),
+)
+
+# With one seed, one size and the same settings, so that nothing but the method differs.
+BOTH = Blueprint(
+    "Draw with and without",
+    "Draws the same picture twice, from one seed and with the same settings: with the model that was changed and with "
+    "the plain one. For Compare Images.",
+    ("prompt fidelity", "compare", "before after", "a/b"),
+    {
+        "negative": ("CLIPTextEncode", (0, 0, 340, 110), {}, "Negative prompt"),
+        "seed": ("PrimitiveInt", (0, 190, 340, 90), {}, "seed"),
+        "cfg": ("PrimitiveFloat", (0, 360, 340, 60), {"value": 7.0}, "cfg"),
+        "sampler": ("KSamplerSelect", (0, 500, 340, 60), {}, None),
+        "steps": ("BasicScheduler", (0, 640, 340, 110), {}, None),
+        "with": ("SamplerCustom", (460, 0, 300, 280), {}, "Draw with"),
+        "without": ("SamplerCustom", (460, 420, 300, 280), {}, "Draw without"),
+        "picture": ("VAEDecode", (860, 0, 220, 60), {}, "With"),
+        "plain picture": ("VAEDecode", (860, 420, 220, 60), {}, "Without"),
+    },
+    tuple(
+        wire
+        for sampler, decode in (("with", "picture"), ("without", "plain picture"))
+        for wire in (
+            ("negative", "CONDITIONING", sampler, "negative"),
+            ("seed", "INT", sampler, "noise_seed"),
+            ("cfg", "FLOAT", sampler, "cfg"),
+            ("sampler", "SAMPLER", sampler, "sampler"),
+            ("steps", "SIGMAS", sampler, "sigmas"),
+            (sampler, "output", decode, "samples"),
+        )
+    ),
+    (
+        ("model", "MODEL", [("with", "model")]),
+        ("positive", "CONDITIONING", [("with", "positive"), ("without", "positive")]),
+        ("plain model", "MODEL", [("without", "model"), ("steps", "model")]),
+        ("clip", "CLIP", [("negative", "clip")]),
+        ("vae", "VAE", [("picture", "vae"), ("plain picture", "vae")]),
+        ("latent", "LATENT", [("with", "latent_image"), ("without", "latent_image")]),
+        ("negative prompt", "STRING", [("negative", "text")]),
+        ("seed", "INT", [("seed", "value")]),
+        ("steps", "INT", [("steps", "steps")]),
+        ("cfg", "FLOAT", [("cfg", "value")]),
+        ("sampler", "COMBO", [("sampler", "sampler_name")]),
+        ("scheduler", "COMBO", [("steps", "scheduler")]),
+    ),
+    (("with", "IMAGE", "picture", "IMAGE"), ("without", "IMAGE", "plain picture", "IMAGE")),
+    (320, 420),
+)
+
+_METHODS = (1, 2, 3)
+_ALL = (0, *_METHODS)  # 0 is plain
+
+
+def _row(i: int) -> int:
+    return 340 * i
+
+
+COMPARISON = Blueprint(
+    "Compare methods",
+    "Draws the same pictures plainly and with three methods, from one seed, and scores them by CLIP.",
+    ("prompt fidelity", "compare", "x/y plot", "attend and excite"),
+    {
+        "negative": ("CLIPTextEncode", (0, 0, 340, 110), {}, "Negative prompt"),
+        "seed": ("PrimitiveInt", (0, 190, 340, 90), {}, "seed"),
+        "cfg": ("PrimitiveFloat", (0, 360, 340, 60), {"value": 7.0}, "cfg"),
+        "sampler": ("KSamplerSelect", (0, 500, 340, 60), {}, None),
+        "steps": ("BasicScheduler", (0, 640, 340, 110), {}, None),
+        **{f"apply {i}": ("FidelityApply", (440, _row(i), 300, 250), {}, f"Apply method {i}") for i in _METHODS},
+        **{f"draw {i}": ("SamplerCustom", (800, _row(i), 280, 250), {}, f"Draw {i}") for i in _ALL},
+        **{f"picture {i}": ("VAEDecode", (1140, _row(i), 200, 60), {}, f"Picture {i}") for i in _ALL},
+        **{f"score {i}": ("FidelityScore", (1400, _row(i), 240, 250), {}, f"Score {i}") for i in _ALL},
+        **{
+            f"text {i}": (
+                "StringConcatenate",
+                (1700, _row(i), 300, 200),
+                {"string_a": "" if i else "plain", "delimiter": f"\n\nmethod {i}\n" if i else "\n"},
+                f"Text {i}",
+            )
+            for i in _ALL
+        },
+    },
+    (
+        *(
+            wire
+            for i in _ALL
+            for wire in (
+                ("negative", "CONDITIONING", f"draw {i}", "negative"),
+                ("seed", "INT", f"draw {i}", "noise_seed"),
+                ("cfg", "FLOAT", f"draw {i}", "cfg"),
+                ("sampler", "SAMPLER", f"draw {i}", "sampler"),
+                ("steps", "SIGMAS", f"draw {i}", "sigmas"),
+                (f"draw {i}", "output", f"picture {i}", "samples"),
+                (f"picture {i}", "IMAGE", f"score {i}", "image"),
+                (f"score {i}", "report", f"text {i}", "string_b"),
+            )
+        ),
+        *((f"apply {i}", "MODEL", f"draw {i}", "model") for i in _METHODS),
+        *((f"text {i - 1}", "STRING", f"text {i}", "string_a") for i in _METHODS),
+    ),
+    (
+        ("positive", "CONDITIONING", [(f"draw {i}", "positive") for i in _ALL]),
+        (
+            "targets",
+            "FIDELITY_TARGETS",
+            [*((f"apply {i}", "targets") for i in _METHODS), *((f"score {i}", "targets") for i in _ALL)],
+        ),
+        ("model", "MODEL", [("draw 0", "model"), ("steps", "model"), *((f"apply {i}", "model") for i in _METHODS)]),
+        ("clip", "CLIP", [("negative", "clip")]),
+        ("vae", "VAE", [(f"picture {i}", "vae") for i in _ALL]),
+        *((f"method {i}", "FIDELITY_METHOD", [(f"apply {i}", "method")]) for i in _METHODS),
+        ("latent", "LATENT", [(f"draw {i}", "latent_image") for i in _ALL]),
+        ("score clip", "CLIP", [(f"score {i}", "clip") for i in _ALL]),
+        ("score vision", "CLIP_VISION", [(f"score {i}", "clip_vision") for i in _ALL]),
+        *BOTH.inputs[6:7],
+        ("seed", "INT", [("seed", "value")]),
+        ("steps", "INT", [("steps", "steps")]),
+        ("cfg", "FLOAT", [("cfg", "value")]),
+        ("sampler", "COMBO", [("sampler", "sampler_name")]),
+        ("scheduler", "COMBO", [("steps", "scheduler")]),
+    ),
+    (
+        *((f"method {i}" if i else "plain", "IMAGE", f"picture {i}", "IMAGE") for i in _ALL),
+        ("scores", "STRING", "text 3", "STRING"),
+    ),
+    (320, 480),
+)
+
+# The parts of Prompt Fidelity with the boxes between them, where the artist moves them.
+READ = Blueprint(
+    "Prompt with boxes",
+    "Finds the objects of the prompt and proposes a box for each: for Create Bounding Boxes, to move them by hand.",
+    ("prompt fidelity", "regional", "bounding boxes", "composition"),
+    {
+        "targets": ("FidelityExtractTargets", (0, 0, 400, 330), {}, None),
+        "layout": ("FidelityPredictLayout", (520, 0, 340, 440), {"predictor": "solver"}, None),
+    },
+    (("targets", "targets", "layout", "targets"),),
+    (
+        ("clip", "CLIP", [("targets", "clip")]),
+        ("prompt", "STRING", [("targets", "text")]),
+        ("width", "INT", [("layout", "width")]),
+        ("height", "INT", [("layout", "height")]),
+    ),
+    (
+        ("targets", "FIDELITY_TARGETS", "targets", "targets"),
+        ("elements", "ARRAY", "layout", "elements"),
+        ("CONDITIONING", "CONDITIONING", "targets", "CONDITIONING"),
+    ),
+    (340, 280),
+)
+
+GUIDE = Blueprint(
+    "Prompt Fidelity in boxes",
+    "Makes the model draw every object of the prompt in its box. The method is chosen for you.",
+    ("prompt fidelity", "regional", "bounding boxes", "composition"),
+    {
+        "boxes": ("FidelityLayoutFromBoxes", (0, 0, 360, 400), {}, None),
+        "method": ("FidelitySelectMethod", (0, 480, 360, 110), {}, None),
+        "strength": ("PrimitiveFloat", (0, 670, 360, 60), {"value": 1.0}, "strength"),
+        "apply": ("FidelityApply", (480, 200, 340, 260), {}, None),
+    },
+    (
+        ("boxes", "layout", "apply", "layout"),
+        ("strength", "FLOAT", "apply", "strength"),
+        ("method", "method", "apply", "method"),
+    ),
+    (
+        ("targets", "FIDELITY_TARGETS", [("boxes", "targets"), ("apply", "targets")]),
+        ("boxes", "ARRAY", [("boxes", "boxes")]),
+        ("model", "MODEL", [("apply", "model")]),
+        ("width", "INT", [("boxes", "width")]),
+        ("height", "INT", [("boxes", "height")]),
+        ("strength", "FLOAT", [("strength", "value")]),
+    ),
+    (("record", "FIDELITY_RECORD", "apply", "record"), ("MODEL", "MODEL", "apply", "MODEL")),
+    (320, 260),
+)
+
+SEEDED = replace(
+    FIDELITY,
+    name="Prompt Fidelity, best seed",
+    description="Prompt Fidelity that also picks the seed: it begins to draw several, and gives the one that promises "
+    "to show every object.",
+    aliases=("prompt fidelity", "best seed", "seed search"),
+    nodes={
+        **FIDELITY.nodes,
+        "negative": ("CLIPTextEncode", (0, 720, 400, 110), {}, "Negative prompt"),
+        "pick": ("FidelityPickSeeds", (520, 540, 380, 620), {"share": 0.3}, None),
+    },
+    wires=(
+        *FIDELITY.wires,
+        ("targets", "CONDITIONING", "pick", "positive"),
+        ("targets", "targets", "pick", "targets"),
+        ("negative", "CONDITIONING", "pick", "negative"),
+    ),
+    inputs=(
+        ("model", "MODEL", [("apply", "model"), ("pick", "model")]),
+        ("clip", "CLIP", [("targets", "clip"), ("negative", "clip")]),
+        ("vae", "VAE", [("pick", "vae")]),
+        ("latent", "LATENT", [("pick", "latent")]),
+        ("prompt", "STRING", [("targets", "text")]),
+        ("strength", "FLOAT", [("strength", "value")]),
+        *(
+            (name.replace("_", " "), kind, [("pick", name)])
+            for name, kind in (
+                ("first_seed", "INT"), ("count", "INT"), ("steps", "INT"), ("cfg", "FLOAT"),
+                ("sampler_name", "COMBO"), ("scheduler", "COMBO"),
+            )
+        ),
+    ),
+    outputs=(
+        ("contact sheet", "IMAGE", "pick", "contact sheet"),
+        *FIDELITY.outputs,
+        ("seed", "INT", "pick", "seed"),
+    ),
+    size=(340, 420),
+)  # fmt: skip
+
+TUNED = replace(
+    FIDELITY,
+    name="Prompt Fidelity, tuned by CLIP",
+    description="Finds the weights of Space-Time Attention for one picture, with CLIP looking at it. Slow.",
+    aliases=("prompt fidelity", "space-time", "optimise"),
+    nodes={
+        "targets": FIDELITY.nodes["targets"],
+        "negative": ("CLIPTextEncode", (0, 420, 400, 110), {}, "Negative prompt"),
+        "method": ("FidelitySelectMethod", (0, 620, 400, 110), {"method": "space_time"}, None),
+        "layout": ("FidelityPredictLayout", (520, 0, 340, 540), {"predictor": "attention"}, None),
+        "search": ("FidelityOptimiseSpaceTime", (960, 200, 340, 620), {}, None),
+        "apply": ("FidelityApply", (1400, 0, 340, 260), {}, None),
+    },
+    wires=(
+        ("targets", "targets", "layout", "targets"),
+        ("targets", "CONDITIONING", "layout", "conditioning"),
+        ("targets", "CONDITIONING", "search", "positive"),
+        ("negative", "CONDITIONING", "search", "negative"),
+        ("targets", "targets", "search", "targets"),
+        ("layout", "layout", "search", "layout"),
+        ("method", "method", "search", "method"),
+        ("search", "method", "apply", "method"),
+        ("targets", "targets", "apply", "targets"),
+        ("layout", "layout", "apply", "layout"),
+    ),
+    inputs=(
+        ("model", "MODEL", [("apply", "model"), ("layout", "model"), ("search", "model")]),
+        ("clip", "CLIP", [("targets", "clip"), ("negative", "clip")]),
+        ("vae", "VAE", [("search", "vae")]),
+        ("latent", "LATENT", [("search", "latent")]),
+        ("score clip", "CLIP", [("search", "clip")]),
+        ("score vision", "CLIP_VISION", [("search", "clip_vision")]),
+        ("prompt", "STRING", [("targets", "text")]),
+        ("seed", "INT", [("search", "seed"), ("layout", "seed")]),
+        *(
+            (name.replace("_", " "), kind, [("search", name)])
+            for name, kind in (
+                ("steps", "INT"), ("cfg", "FLOAT"), ("scheduler", "COMBO"),
+            )
+        ),
+    ),
+    outputs=(
+        ("loss plot", "IMAGE", "search", "loss plot"),
+        ("weights", "STRING", "search", "weights"),
+        *FIDELITY.outputs,
+    ),
+    size=(340, 460),
+)  # fmt: skip
+
+BLUEPRINTS = (FIDELITY, BOTH, COMPARISON, READ, GUIDE, SEEDED, TUNED)
+
+# Nodes are made, set and wired by the page itself, and so is their subgraph: by what "Convert to Subgraph" does.
+BUILD = """async ({name, nodes, wires, inputs, outputs, size}) => {
+    app.graph.clear()
+    const made = {}
+    for (const [key, [type, [x, y, width, height], widgets, title]] of Object.entries(nodes)) {
+        const node = made[key] = LiteGraph.createNode(type)
+        app.graph.add(node)
+        node.pos = [x, y], node.setSize([width, height])
+        if (title) node.title = title
+        if (type.startsWith('Fidelity')) node.properties.cnr_id = 'prompt-fidelity'
+        for (const [widget, value] of Object.entries(widgets)) node.widgets.find(w => w.name === widget).value = value
+        if (title === 'strength')
+            Object.assign(node.properties, {min: 0, max: 3, step: 0.05, precision: 2, display: 'slider'})
+        for (const widget of node.widgets ?? []) if (widget.name === 'control_after_generate') widget.value = 'fixed'
+    }
+    const slot = (slots, name) => {
+        const at = slots.findIndex(s => s.name === name)
+        if (at < 0) throw Error(name)
+        return at
+    }
+    for (const [from, output, to, input] of wires)
+        made[from].connect(slot(made[from].outputs, output), made[to], slot(made[to].inputs, input))
+    const {node, subgraph} = app.graph.convertToSubgraph(new Set(Object.values(made)))
+    const inner = Object.fromEntries(Object.entries(made).map(([key, {type, title}]) =>
+        [key, subgraph.nodes.find(n => n.type === type && n.title === title)]))
+    // The page puts some widgets on the outside by itself.
+    for (const input of [...subgraph.inputs]) subgraph.removeInput(input)
+    for (const [input, type, ends] of inputs) {
+        const at = subgraph.addInput(input, type)
+        for (const [key, end] of ends) at.connect(inner[key].inputs[slot(inner[key].inputs, end)], inner[key])
+    }
+    for (const [output, type, key, end] of outputs)
+        subgraph.addOutput(output, type).connect(inner[key].outputs[slot(inner[key].outputs, end)], inner[key])
+    subgraph.inputNode.pos = [-260, 100], subgraph.outputNode.pos = [1180, 100]
+    node.title = subgraph.name = name
+    node.pos = [0, 0], node.setSize(size)
+    node.properties.cnr_id = 'prompt-fidelity'
+    await new Promise(done => setTimeout(done, 500))
+    return app.graph.serialize()
+}"""
+
+
+def build(comfy: ComfyPage, blueprint: Blueprint, tidy) -> dict:
+    """The blueprint's file: a graph of the one node and its definition. `tidy` gives steady ids and drops the rest."""
+    parts = {key: getattr(blueprint, key) for key in ("name", "nodes", "wires", "inputs", "outputs", "size")}
+    saved = tidy(comfy.page.evaluate(BUILD, parts), blueprint.name)
+    (definition,) = saved["definitions"]["subgraphs"]
+    definition["category"], definition["description"] = "Prompt Fidelity", blueprint.description
+    extra = {"BlueprintDescription": blueprint.description, "BlueprintSearchAliases": list(blueprint.aliases)}
+    return {**saved, "extra": extra}
+
+
+def shipped(blueprint: Blueprint) -> dict:
+    return json.loads(blueprint.file.read_text(encoding="utf-8"))

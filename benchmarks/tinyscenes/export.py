@@ -6,6 +6,7 @@ python3 dev.py run benchmarks/tinyscenes/export.py FOLDER          FOLDER is tra
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import shutil
 import sys
@@ -19,6 +20,7 @@ from _pack import load_pack  # noqa: E402
 
 load_pack()
 from prompt_fidelity.host.models import demo_scenes  # noqa: E402
+from prompt_fidelity.host.models.assets import DIGEST  # noqa: E402
 from tinyscenes import data  # noqa: E402
 
 TABLE = "text.text_model.embeddings.token_embedding.weight"
@@ -54,6 +56,7 @@ def write(state: dict, weights: Path) -> None:
     weights.chmod(0o644)  # save_file makes it readable by its owner only
 
     card = {
+        DIGEST: hashlib.sha256(weights.read_bytes()).hexdigest(),
         "what": "TinyScenes: tinted Fluent emoji (Microsoft, MIT), trained from scratch by benchmarks/tinyscenes",
         "vocabulary": {"nouns": list(data.NOUNS), "colours": list(data.COLOURS)},
         "sampling": SAMPLING,

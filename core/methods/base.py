@@ -83,7 +83,7 @@ class LatentLossSettings:
         LATENT,
         "latent: the latent is moved before each step, as published, which takes further passes of the network and "
         "allows refinement. prediction: the step's own pass gives the gradient, which is added to what the model "
-        "predicts; hardly slower than plain sampling, any sampler, no refinement.",
+        "predicts; no further passes, any sampler, no refinement.",
         options=ACTS_ON,
     )
 

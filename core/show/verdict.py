@@ -3,8 +3,8 @@ know.
 
 No detector looks at the picture. An object is held for drawn if the model gave it attention, gave it the attention in
 a place of its own, gave its words (red of a red ball) that place too, and if the picture has its colour there. The
-thresholds were fitted by benchmarks/verdict.py on the demo model's prompts of the dev half; how often they agree with a
-detector on the others stands in docs/figures.md.
+thresholds were chosen on the demo model, of four sets that were tried (benchmarks/verdict.py); how often they agree
+with a detector stands in docs/figures.md.
 """
 
 from __future__ import annotations

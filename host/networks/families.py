@@ -3,7 +3,7 @@
 `usual` are the blocks whose maps carry the meaning of the words, as shares of the stack's depth, from studies of one
 network of the family:
 - Flux: double blocks 15–18 of 19, ConceptAttention (2502.04320).
-- Stable Diffusion 3: blocks 4–15 of 38, JEDI (2505.19166), of SD3.5-large.
+- Stable Diffusion 3: blocks 4–15, JEDI (2505.19166); taken for those of SD3.5-large, which has 38.
 Where there is no study, all blocks are taken.
 """
 

@@ -14,6 +14,7 @@ Everything made here lies in this folder and is ignored by git: .venv*, .host, .
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -82,7 +83,8 @@ def test(env: Environment, arguments: Sequence[str]) -> int:
     say(f"Testing with ComfyUI {env.version} in {env.host} ...")
     with only_one():
         get_chromium()
-    # The whole suite two files at a time: nearly all of it works on one thread.
+    # The whole suite two files at a time: nearly all of it works on one thread; more would wait for each other.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     return env.run("-m", "pytest", *(arguments or ["-n", "2", "--dist", "loadfile"]), cwd=ROOT)
 
 

@@ -66,7 +66,8 @@ class Trial:
         widths = {name: {} for name in settings}
         limits = {f"{name}_model_config": {"max_position_embeddings": 77} for name in settings}
         shapes = encoder(device="meta", dtype=torch.float32, model_options=limits)
-        return assemble_clip(tokenizer, encoder, widths, random_models.random_weights(shapes, SEED + 1, _device()))
+        weights = random_models.random_weights(shapes, SEED + 1, _device(), prefers=False)
+        return assemble_clip(tokenizer, encoder, widths, weights)
 
     def weights(self) -> Path:
         """The file with the network's weights, in float16; written by whoever needs it first."""

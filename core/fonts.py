@@ -5,11 +5,9 @@ Pillow's own font has the letters of English; accents and other scripts are foun
 
 from __future__ import annotations
 
-from functools import cache
-
 from PIL import ImageFont
 
-from .keeping import by_word
+from .keeping import by_size, by_word
 
 # Files that systems ship, wide ones first; Pillow looks for them where each system keeps its fonts. (file, face in it)
 _SYSTEM_FONTS = (
@@ -68,7 +66,7 @@ def _writes(face: tuple[str | None, int], character: str) -> bool:
     return trial is not None and _drawn(trial, character) != _drawn(trial, _MISSING)
 
 
-@cache
+@by_size
 def _trial(face: tuple[str | None, int]) -> ImageFont.FreeTypeFont | None:
     path, index = face
     try:

@@ -87,9 +87,10 @@ FAMILIES = {
 }
 
 
-def random_weights(module: torch.nn.Module, seed: int, device: str = "cpu") -> dict[str, Tensor]:
+def random_weights(module: torch.nn.Module, seed: int, device: str = "cpu", prefers: bool = True) -> dict[str, Tensor]:
     """Weights for every parameter of `module`, and for its tables of positions, that keep activations near unit size,
-    on the CPU, the same for the same seed; `device` draws them, and another kind of device draws others.
+    on the CPU, the same for the same seed; `device` draws them, and another kind of device draws others. `prefers`:
+    whether attention is to prefer some tokens to others, as in networks; a text encoder's does not.
     """
     generator = torch.Generator(device).manual_seed(seed)
     weights = {}
@@ -102,7 +103,7 @@ def random_weights(module: torch.nn.Module, seed: int, device: str = "cpu") -> d
             values *= parameter[0].numel() ** -0.5
         elif parameter.ndim == 1:
             values = 0.05 * values + (0.0 if name.endswith("bias") else 1.0)
-        if name.endswith(_QUERIES_AND_KEYS):
+        if prefers and name.endswith(_QUERIES_AND_KEYS):
             values *= 1.5
         weights[name] = values
     return weights
@@ -131,5 +132,7 @@ def load_random_model(
         shapes = config.get_model({}, "", device="meta").diffusion_model
         patcher = assemble_model(made(dict(made.unet_config)), random_weights(shapes, seed), dtype)
     options = {f"{name}_model_config": {**changes, "max_position_embeddings": 77} for name, changes in settings.items()}
-    text = random_weights(encoder(device="meta", dtype=torch.float32, model_options=options), seed + 1)
+    shapes = encoder(device="meta", dtype=torch.float32, model_options=options)
+    # Words that differ more for transformers: some round in float32 whatever they are given, and small gradients drown.
+    text = random_weights(shapes, seed + 1, prefers=family in TRANSFORMERS)
     return small(patcher, assemble_clip(tokenizer, encoder, settings, text), block_mean_vae())

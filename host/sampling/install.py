@@ -174,8 +174,7 @@ class _OuterSample(CopiesToItself):
             log.end(run.gradient.seconds, time.perf_counter() - started, not finished, run.clock.recognised)
             if finished:
                 self.plan.record.drawn(log, samples)
-            if self.plan.moves or self.plan.guides:
-                give_back_memory()
+            give_back_memory()
 
     def _check(self, guider, sampler) -> None:
         """Everything that can be known to fail, before anything is computed."""

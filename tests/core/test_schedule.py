@@ -93,9 +93,9 @@ def test_level(resolution, size, levels, expected):
 
 
 def test_missing_levels_are_named():
-    with pytest.raises(MethodError, match="no cross-attention at 1/1 .* only at 1/2, 1/4"):
+    with pytest.raises(MethodError, match="no attention to the prompt at 1/1 .* only at 1/2, 1/4"):
         choose_level("1/1", 64, 64, (4, 2))
-    with pytest.raises(MethodError, match="no cross-attention to the prompt"):
+    with pytest.raises(MethodError, match="no attention to the prompt"):
         choose_level("auto", 64, 64, ())
 
 

@@ -244,7 +244,9 @@ def small_clip(name: str, seed: int = 0) -> comfy.sd.CLIP:
                 model_options={**options, **family.options, "dtype": torch.float32},
                 disable_dynamic=True,
             )
-            weights = random_weights(clip.cond_stage_model, seed) | _expert_weights(clip.cond_stage_model)
+            weights = random_weights(clip.cond_stage_model, seed, prefers=False) | _expert_weights(
+                clip.cond_stage_model
+            )
             clip.cond_stage_model.load_state_dict(weights, strict=False)
     finally:
         for module, attribute, own, _ in swaps:

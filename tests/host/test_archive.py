@@ -5,6 +5,7 @@ import os
 import re
 import zipfile
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from api_prompt import api_prompt
@@ -13,6 +14,7 @@ from prompt_fidelity.nodes import NODES
 from prompt_fidelity.tools import ROOT, archive, node_diff
 from prompt_fidelity.tools.server import pack_name
 
+TEMPLATE = "1 Start here, nothing left out - Prompt Fidelity"
 MOST = 24 * 2**20  # bytes: both demo models, of 10 and 11 MB, and TinyCLIP
 PROJECT = (ROOT / "pyproject.toml").read_text()
 DEVELOPERS = {"tests", "benchmarks", "tools", "docs", ".ci", ".github", "dev.py", "CONTRIBUTING.md"}
@@ -41,7 +43,7 @@ def test_a_template_of_the_archive_runs_in_a_clean_comfyui(packed: Path, tmp_pat
     zipfile.ZipFile(packed).extractall(pack)
     process, server = start(Path(os.environ["COMFYUI_PATH"]), tmp_path, pack)
     try:
-        template = server.get_json(f"/api/workflow_templates/{pack_name()}/attend_and_excite.json")
+        template = server.get_json(f"/api/workflow_templates/{pack_name()}/{quote(TEMPLATE)}.json")
         run = server.run(api_prompt(template, server.get_json("/object_info")), timeout=180, workflow=template)
         assert any(output.get("images") for output in run.outputs.values())
         assert "ko" in server.get_json("/i18n")

@@ -160,7 +160,7 @@ def test_stable_diffusion_3_without_t5_has_it_once():
     sizes = {"clip_l_model_config": dict(CLIP), "clip_g_model_config": dict(CLIP)}
     with torch.inference_mode():
         clip = comfy.sd.CLIP(target, model_options={**sizes, "dtype": torch.float32}, disable_dynamic=True)
-        weights = random_weights(clip.cond_stage_model, 0)
+        weights = random_weights(clip.cond_stage_model, 0, prefers=False)
         clip.cond_stage_model.load_state_dict(weights, strict=False)
     targets, rows = changed_rows(without_attention(clip), PROMPT, "a red car and a blue cat")
     assert targets.objects[1].positions == rows == (7,) and targets.length == 77 and targets.pads_with_end

@@ -14,7 +14,7 @@ from .compiled import as_written
 from .grad import HeldControl, beside_the_network, differentiable, ordinary
 from .halves import Scaling
 from .memory import Memory
-from .neighbours import caches_aside, no_gradients, random_numbers_kept, writes_explained
+from .neighbours import caches_aside, no_gradients, open_to_gradients, random_numbers_kept, writes_explained
 from .plan import Plan
 
 # A latent that requires gradients -> the prompt's mean maps, differentiable, or None if none arrived.
@@ -81,8 +81,7 @@ class GradientPass(CopiesToItself):
         recording = self.tap.recording
         if recording is None or not recording.gradient:
             return executor(x, timestep, model_options, seed)
-        # Threads of the multi-GPU path run without gradients.
-        options = {key: value for key, value in model_options.items() if key != "multigpu_clones"}
+        options = open_to_gradients(model_options)
         for cond in controlled(self.guider, self.plan.targets):
             recording.controlled = "control" in cond
             if "control" in cond:

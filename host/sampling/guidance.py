@@ -23,7 +23,7 @@ from .coordinates import Coordinates
 from .grad import HeldControl, beside_the_network, differentiable
 from .halves import Scaling
 from .memory import Memory
-from .neighbours import no_gradients, writes_explained
+from .neighbours import no_gradients, open_to_gradients, writes_explained
 from .plan import Plan
 
 # Step sizes are those of the published runs, of 50 steps.
@@ -106,8 +106,7 @@ class Guidance(CopiesToItself):
         mine = set().union(*guides.values())
         if not mine:
             return executor(model, conds, x, timestep, model_options)
-        # Threads of the multi-GPU path run without gradients.
-        options = {key: value for key, value in model_options.items() if key != "multigpu_clones"}
+        options = open_to_gradients(model_options)
         ours = _with_held_controls([each if i in mine else None for i, each in enumerate(conds)])
         self._sigma = float(timestep.flatten()[0])
         heard = [guide for guide, lists in guides.items() if lists]

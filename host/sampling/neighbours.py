@@ -1,8 +1,10 @@
 """What other packs have on the model, as far as a gradient pass has to mind it."""
 
+import copy
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from types import FunctionType, MethodType
 
 import torch
 
@@ -34,6 +36,53 @@ def caches_aside(*model_options: dict) -> Iterator[None]:
 def _restore(by_key: dict, before: dict) -> None:
     by_key.clear()
     by_key.update(before)
+
+
+def open_to_gradients(model_options: dict) -> dict:
+    """The options for a pass with gradients: on one card, whose threads run without, and with what other packs put
+    around the network freed of decorators that switch gradients off (tiled diffusion is written that way).
+    """
+    options = {key: value for key, value in model_options.items() if key != "multigpu_clones"}
+    around = options.get("model_function_wrapper")
+    if around is not None:
+        options["model_function_wrapper"] = _opened(around)
+    wrappers = options.get("transformer_options", {}).get("wrappers")
+    if wrappers:
+        opened = {
+            kind: {key: [_opened(each) for each in several] for key, several in by_key.items()}
+            for kind, by_key in wrappers.items()
+        }
+        options["transformer_options"] = {**options["transformer_options"], "wrappers": opened}
+    return options
+
+
+def _opened(called: Callable) -> Callable:
+    """What torch.no_grad and torch.inference_mode decorate in a function, a method or an object that can be called."""
+    if isinstance(called, FunctionType):
+        return _undecorated(called)
+    if isinstance(called, MethodType):
+        owner, function = called.__self__, called.__func__
+    else:
+        owner, function = called, getattr(type(called), "__call__", None)
+    if not isinstance(function, FunctionType):
+        return called
+    opened = _undecorated(function)
+    return called if opened is function else MethodType(opened, _writable(owner))
+
+
+def _undecorated(function: FunctionType) -> Callable:
+    while function.__code__.co_name == "decorate_context" and hasattr(function, "__wrapped__"):
+        function = function.__wrapped__
+    return function
+
+
+def _writable(owner):
+    """A copy whose own tensors can be written to outside of inference mode, and which takes the graph away with it."""
+    own = copy.copy(owner)
+    for name, value in getattr(own, "__dict__", {}).items():
+        if isinstance(value, torch.Tensor) and value.is_inference():
+            setattr(own, name, value.clone())
+    return own
 
 
 @contextmanager

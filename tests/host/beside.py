@@ -91,6 +91,7 @@ NEIGHBOURS = {
     "tiles": of_model(lambda m: neighbours.tiles(m, 8)),
     "tiles side by side": of_model(lambda m: neighbours.tiles(m, 8, 4, together=4)),
     "tiles of a rolled latent": of_model(lambda m: neighbours.tiles(m, 8, roll=4)),
+    "tiles that switch gradients off": of_model(lambda m: neighbours.tiles_without_gradients(m, 8)),
     "sliding window guidance": of_model(lambda m: neighbours.sliding_window_guidance(m, 8)),
     "attention couple": couple(),
     "negpip": lambda family: neighbours.negpip(models(family)[0], encoded(family)[0]),

@@ -53,6 +53,32 @@ def _starts(size, side, stride):
     return sorted({min(start, size - side) for start in range(0, size, stride)})
 
 
+class TilesWithoutGradients:
+    """Tiles of `side` latent pixels by an object that keeps its canvas and runs in inference mode, as TiledDiffusion's
+    do.
+    """
+
+    def __init__(self, side):
+        self.side, self.canvas = side, None
+
+    @torch.inference_mode()
+    def __call__(self, apply_model, args):
+        x, side = args["input"], self.side
+        if self.canvas is None or self.canvas.shape != x.shape:
+            self.canvas = torch.zeros_like(x)
+        self.canvas.zero_()
+        for y, z in itertools.product(*(range(0, size, side) for size in x.shape[-2:])):
+            part = torch.cat([x[..., y : y + side, z : z + side]])
+            self.canvas[..., y : y + side, z : z + side] += apply_model(part, args["timestep"], **args["c"])
+        return self.canvas * 1.0
+
+
+def tiles_without_gradients(model, side):
+    patched = model.clone()
+    patched.set_model_unet_function_wrapper(TilesWithoutGradients(side))
+    return patched
+
+
 def blurred_tiles(model, side):
     """Tiles whose numbers are changed on the way in: nobody can tell what they show."""
 

@@ -16,6 +16,7 @@ from beside import (
     looks_at,
 )
 from hostkit import models, sample
+from prompt_fidelity.core.methods.base import ACTS_ON
 from prompt_fidelity.core.show.report import report
 
 
@@ -44,6 +45,20 @@ def test_every_method_acts_beside_it(neighbour, method, family):
     drawn = sample(controlled, **how)
     assert torch.isfinite(drawn).all() and not torch.equal(drawn, sample(model, **how))
     assert in_force(record) and not any(entry.skipped for entry in (*record.steps, *record.edits, *record.mixes))
+
+
+@every_family
+@pytest.mark.parametrize("acts_on", ACTS_ON)
+def test_tiles_that_switch_gradients_off_are_moved_like_those_that_do_not(acts_on, family):
+    """Step after step, though the canvas that they keep is an inference tensor."""
+    model, settings = models(family)[0], {"acts_on": acts_on}
+    pictures = []
+    for tiled in (neighbours.tiles(model, 8), neighbours.tiles_without_gradients(model, 8)):
+        controlled, record = acting("attend_and_excite", family, model=tiled, settings=settings)
+        pictures.append(sample(controlled, family, steps=4))
+        assert record.updates > 1
+        assert not getattr(tiled.model_options["model_function_wrapper"], "canvas", torch.zeros(1)).requires_grad
+    torch.testing.assert_close(*pictures, rtol=1e-4, atol=1e-4)
 
 
 @every_method

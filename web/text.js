@@ -1,45 +1,23 @@
 // Shows what our nodes say in words, below their widgets: ComfyUI draws the text output of its own Preview as Text only.
 // The text comes with the node's output, so that cached runs and the queue's history bring it back, and it is kept in
-// the node's properties, so that it is there again after a reload. It is gone when the next run begins.
+// the node's properties, so that it is there again after a reload.
 import { app } from '../../scripts/app.js'
+import { isOurs, nodeOf, ours, write } from './nodes.js'
 
-const NAME = 'prompt_fidelity_text'
 const KEPT = 'Prompt Fidelity said'
-const STYLE = 'width:100%;height:100%;box-sizing:border-box;resize:none;border:none;padding:6px;font:12px sans-serif;' +
-  'background:var(--comfy-input-bg);color:var(--input-text);white-space:pre-wrap;overflow:auto'
-
-const isOurs = (node) => node?.constructor?.nodeData?.name?.startsWith('Fidelity')
-
-function widgetOf(node) {
-  const known = node.widgets?.find((widget) => widget.name === NAME)
-  if (known) return known
-  const element = document.createElement('textarea')
-  element.readOnly = true
-  element.style.cssText = STYLE
-  const widget = node.addDOMWidget(NAME, 'fidelity_text', element, {
-    serialize: false,
-    hideInPanel: true,
-    getMinHeight: () => 70,
-    getValue: () => element.value,
-    setValue: (text) => { element.value = text ?? '' },
-  })
-  widget.serialize = false
-  return widget
-}
 
 function show(node, output) {
   const said = output?.text
   if (!said) return
-  const text = Array.isArray(said) ? said.join('\n\n') : String(said)
-  node.properties[KEPT] = text
-  widgetOf(node).value = text
-  node.setDirtyCanvas?.(true, true)
+  node.properties[KEPT] = Array.isArray(said) ? said.join('\n\n') : String(said)
+  write(node, node.properties[KEPT])
 }
 
-function clear(node) {
-  delete node.properties[KEPT]
-  const widget = node.widgets?.find((one) => one.name === NAME)
-  if (widget) widget.value = ''
+// The page keeps the graph for the next reload when it is told of a change: here, of the texts of a run.
+function keep() {
+  const tracker = app.extensionManager?.workflow?.activeWorkflow?.changeTracker
+  const noticed = tracker?.captureCanvasState ?? tracker?.checkState
+  noticed?.call(tracker)
 }
 
 app.registerExtension({
@@ -53,19 +31,28 @@ app.registerExtension({
     }
     nodeType.prototype.onConfigure = function () {
       onConfigure?.apply(this, arguments)
-      if (this.properties?.[KEPT]) show(this, { text: this.properties[KEPT] })
+      if (this.properties?.[KEPT]) write(this, this.properties[KEPT])
     }
   },
   onNodeOutputsUpdated(outputs) {
     for (const [id, output] of Object.entries(outputs)) {
-      const node = app.graph?.getNodeById?.(Number(id)) ?? app.graph?.getNodeById?.(id)
+      const node = nodeOf(id)
       if (isOurs(node)) show(node, output)
     }
   },
   setup() {
+    app.api.addEventListener('execution_success', keep)
+    // A run that failed leaves its error on the node: what was said before is back when the next one begins.
+    app.api.addEventListener('execution_start', () => {
+      for (const node of ours()) write(node, node.properties?.[KEPT])
+    })
     // What a cancelled run leaves would be the report of another picture.
     app.api.addEventListener('execution_interrupted', () => {
-      for (const node of app.graph?.nodes ?? []) if (isOurs(node)) clear(node)
+      for (const node of ours()) {
+        delete node.properties[KEPT]
+        write(node, '')
+      }
+      keep()
     })
   },
 })

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ..errors import InPlainWords
+
 Span = tuple[int, int]  # characters [start, end) of the clean text
 
 
-class WordNotFound(ValueError):
+class WordNotFound(InPlainWords):
     """A word that the artist listed is not in the prompt."""
 
 

@@ -185,8 +185,8 @@ COMPARISON = Blueprint(
         ("scheduler", "COMBO", [("steps", "scheduler")]),
     ),
     (
+        ("scores", "STRING", "text 3", "STRING"),  # first, so that its wire goes above the pictures'
         *((f"method {i}" if i else "plain", "IMAGE", f"picture {i}", "IMAGE") for i in _ALL),
-        ("scores", "STRING", "text 3", "STRING"),
     ),
     (320, 480),
 )

@@ -241,7 +241,7 @@ def places() -> Recipe:
     nodes = {
         **beginning(DEMO),
         "read": Node(READ, (360, -430, 300, 280), {"prompt": DEMO.prompt, **size}),
-        "canvas": Node("CreateBoundingBoxes", (740, -960, 420, 480), size, "Move the boxes"),
+        "canvas": Node("CreateBoundingBoxes", (740, -1100, 420, 480), size, "Move the boxes"),  # 620 high in Nodes 2.0
         "guide": Node(GUIDE, (1240, -300, 300, 260), {**size, "strength": 1.0}),
         **drawn(DEMO, (1640, 160), "places"),
     }
@@ -283,23 +283,25 @@ def compare() -> Recipe:
         **beginning(DEMO),
         "load": Node(DEMO.loader[0], (0, -250, 290, 110), DEMO.loader[1], DEMO.loader[2]),
         "targets": Node("FidelityExtractTargets", (360, -700, 340, 330), {"text": DEMO.prompt}),
+        # Far enough apart for every method's `custom`, 604 high in Nodes 2.0.
         **{
-            f"method {i}": Node("FidelitySelectMethod", (0, -60 + 200 * i, 290, 110), {"method": name}, f"Method {i + 1}")
+            f"method {i}": Node("FidelitySelectMethod", (0, -60 + 660 * i, 290, 110), {"method": name}, f"Method {i + 1}")
             for i, name in enumerate(COMPARED)
         },
-        "clip": Node("FidelityLoadDemoCLIP", (0, 730, 290, 80)),
-        "all": Node(COMPARISON, (790, -250, 300, 500), {**DEMO.sampling(), "seed": DEMO_SEED}),
+        # Below the wires of the methods, as the inputs are.
+        "clip": Node("FidelityLoadDemoCLIP", (800, 830, 290, 80)),
+        "all": Node(COMPARISON, (1190, -250, 300, 500), {**DEMO.sampling(), "seed": DEMO_SEED}),
         **{
             f"save {i}": Node(
-                "SaveImage", (1180, -640 + 470 * i, 340, 370),
+                "SaveImage", (1580, -610 + 470 * i, 340, 370),
                 {"filename_prefix": f"fidelity/compare_{i}"}, f"Method {i}" if i else "Plain",
             )
             for i in range(4)
         },
-        "compare": Node("ImageCompare", (1600, -250, 420, 440), {}, "Plain or method 1: move the mouse over it"),
-        "scores": Node("PreviewAny", (1180, -1120, 340, 380), {}, "Scores"),
+        "compare": Node("ImageCompare", (2000, -250, 420, 440), {}, "Plain or method 1: move the mouse over it"),
+        "scores": Node("PreviewAny", (1580, -1090, 340, 380), {}, "Scores"),
     }  # fmt: skip
-    nodes["latent"] = replace(nodes["latent"], box=(0, 540, 290, 120))
+    nodes["latent"] = replace(nodes["latent"], box=(800, 640, 290, 120))
     nodes["latent"].widgets["batch_size"] = 4
     wires = (
         ("load", "CLIP", "targets", "clip"),

@@ -42,9 +42,19 @@ class ComfyPage:
         page.on("request", lambda request: self._note(request.url, url))
         page.request.post(f"{url}/api/settings", data=SETTINGS)
         page.goto(url)
+        self._wait_for_start()
+
+    def _wait_for_start(self) -> None:
         # The page opens a graph of its own at the end of its start, which would come over ours.
         opened = "window.app.extensionManager?.workflow?.activeWorkflow && window.app.graph?.nodes.length"
-        self.until(lambda: page.evaluate(f"() => Boolean(window.app?.vueAppReady && {opened})"), "the page's start")
+        started = f"() => Boolean(window.app?.vueAppReady && {opened})"
+        self.until(lambda: self.page.evaluate(started), "the page's start")
+
+    def reload(self) -> None:
+        """Press F5, a moment after whatever was done last: the page keeps its graph half a second later."""
+        self.page.wait_for_timeout(1500)
+        self.page.reload()
+        self._wait_for_start()
 
     def _note(self, address: str, own: str) -> None:
         if address.startswith("http") and not address.startswith(own):
@@ -129,6 +139,25 @@ class ComfyPage:
             """Object.fromEntries(app.graph.nodes.map(
                 node => [node.type, app.nodeOutputs[node.id]?.images?.length ?? 0]))"""
         )
+
+    def settle(self) -> None:
+        """Give the page the moment in which nodes take their sizes."""
+        self.page.wait_for_timeout(500)
+
+    def shown_on(self, kind: str) -> dict:
+        """What Nodes 2.0 draws on the first node of a type: {texts: of its text fields; pictures: how many}."""
+        return self.page.evaluate(
+            """kind => {
+                const {id} = app.graph.nodes.find(node => node.type === kind)
+                const drawn = document.querySelector(`[data-node-id='${id}']`)
+                return { texts: [...drawn.querySelectorAll('textarea')].map(field => field.value),
+                    pictures: [...drawn.querySelectorAll('img')].filter(img => img.naturalWidth).length } }""",
+            kind,
+        )
+
+    def load_api(self, prompt: dict) -> None:
+        """Open a graph in API format, as by dropping its file on the page."""
+        self.page.evaluate("prompt => app.loadApiJson(prompt, 'of a test')", prompt)
 
     def show_whole(self, margin: int = 40) -> None:
         """Make the window as large as the graph at its own size, so that every node is in view."""

@@ -1,4 +1,6 @@
-"""Adds this folder's helper to the path, and opens one page per module: a start of Chromium costs seconds."""
+"""Adds this folder's helper to the path, opens one page per module (a start of Chromium costs seconds), and switches it
+between the two node designs.
+"""
 
 import sys
 from collections.abc import Iterator
@@ -16,3 +18,13 @@ from comfy_page import ComfyPage, open_page  # noqa: E402
 def comfy(server: Server) -> Iterator[ComfyPage]:
     with open_page(server) as page:
         yield page
+
+
+DESIGNS = {"classic": False, "Nodes 2.0": True}
+
+
+@pytest.fixture(scope="module", params=DESIGNS)
+def design(comfy: ComfyPage, request: pytest.FixtureRequest) -> str:
+    """The way in which the page draws nodes. Of a module's scope, so that it is switched but once."""
+    comfy.nodes_2(DESIGNS[request.param])
+    return request.param

@@ -1,4 +1,7 @@
-"""The pack in ComfyUI's own page: blueprints open; workflows open without complaint, run, and show what happened."""
+"""The pack in ComfyUI's own page: blueprints open; workflows open without complaint, run, and show what happened.
+
+What is seen on nodes is looked at in both node designs.
+"""
 
 import json
 from pathlib import Path
@@ -7,6 +10,7 @@ import pytest
 from api_prompt import api_prompt
 from comfy_page import ComfyPage
 from live_server import Server, pack_name
+from test_live_runs import graph
 from tidiness import tidiness
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -15,7 +19,7 @@ BLUEPRINTS = sorted((ROOT / "subgraphs").glob("*.json"))
 CHECKPOINT = "CheckpointLoaderSimple"
 # Wires that cross today, by the workflow's number (3 in the others), so that they do not become more: one model feeds
 # several places, so some have to. No wire lies behind a node.
-CROSSINGS = {"3": 8, "4": 9, "5": 20, "6": 29}
+CROSSINGS = {"3": 8, "4": 6, "5": 20, "6": 30}
 TELLING = {"FidelityExtractTargets", "FidelityApply", "FidelityViewMaps", "FidelityScore"}  # nodes that report in words
 
 # One graph that needs no file of ours: a wrong converter or page helper shows here.
@@ -75,8 +79,9 @@ def test_every_setting_of_every_method_can_be_chosen(comfy: ComfyPage):
 
 
 @pytest.mark.parametrize("name", [file.stem for file in WORKFLOWS])
-def test_a_workflow_opens_tidily_as_it_was_written(comfy: ComfyPage, server: Server, name: str):
+def test_a_workflow_opens_tidily_as_it_was_written(comfy: ComfyPage, server: Server, design: str, name: str):
     file = comfy.load_template(pack_name(), name)
+    comfy.settle()
     assert comfy.unknown_nodes() == []
     waits = [node["widgets_values"][0] for node in file["nodes"] if node["type"] == CHECKPOINT]
     assert comfy.wrong_widgets() == [f"{CHECKPOINT}.ckpt_name: {model}" for model in waits]
@@ -90,13 +95,45 @@ def test_a_workflow_opens_tidily_as_it_was_written(comfy: ComfyPage, server: Ser
 
 
 @pytest.mark.parametrize("name", [file.stem for file in WORKFLOWS if file.stem[0] in "12"])
-def test_a_workflow_runs_and_shows(comfy: ComfyPage, server: Server, name: str):
-    """The others run on the server alone (tests/host/test_workflows.py)."""
+def test_a_workflow_runs_and_shows_and_has_its_verdict_after_a_reload(
+    comfy: ComfyPage, server: Server, design: str, name: str
+):
+    """The others run on the server alone (tests/host/test_workflows.py). Nothing is clicked before the reload."""
     comfy.load_template(pack_name(), name)
     server.forget()  # a node taken from the cache reports nothing
     comfy.queue(timeout=150)
     comfy.until(lambda: comfy.pictures().get("FidelityViewMaps"), "pictures on View Attention Maps")
+    verdict = comfy.wait_for_text("FidelityViewMaps", "✓")
     assert comfy.pictures()["SaveImage"] == 1
+    if design == "Nodes 2.0":
+        comfy.show_whole()
+        comfy.until(lambda: comfy.shown_on("FidelityViewMaps")["pictures"], "pictures that are drawn")
+        assert verdict in comfy.shown_on("FidelityViewMaps")["texts"]
+    assert tidiness(comfy)["overlaps"] == [], "what a node shows makes it no larger than its place"
+    comfy.reload()
+    assert comfy.texts()["FidelityViewMaps"] == verdict
+
+
+@pytest.mark.parametrize(
+    "change, node, sentence",
+    [
+        ({"words": "zebra"}, "FidelityExtractTargets", 'The word "zebra" is not in the prompt.'),
+        ({"sampler": "dpm_adaptive"}, None, "Attend-and-Excite cannot work with the sampler dpm_adaptive"),
+    ],
+)
+def test_an_error_says_its_sentence_on_the_page(comfy: ComfyPage, design: str, change: dict, node, sentence: str):
+    """In a message, also where a node of the host's failed, and on our node until the next run begins."""
+    comfy.load_api(graph(seed=21, steps=2, **change))
+    with pytest.raises(AssertionError) as error:
+        comfy.queue()
+    assert "." not in error.value.args[0]["exception_type"], "the path of a class tells the artist nothing"
+    comfy.until(lambda: sentence in comfy.page.inner_text("body"), "the message")
+    if node:
+        comfy.wait_for_text(node, sentence)
+    comfy.load_api(graph(seed=21, steps=2))
+    comfy.queue()
+    assert not any(sentence in text for text in comfy.texts().values())
+    comfy.until(lambda: sentence not in comfy.page.inner_text("body"), "the end of the message")
 
 
 def test_a_checkpoint_that_is_not_there_is_asked_for(comfy: ComfyPage):
@@ -123,44 +160,54 @@ def test_a_blueprint_is_offered_and_opens_into_its_parts(comfy: ComfyPage, serve
         assert {"FidelityExtractTargets", "FidelitySelectMethod", "FidelityApply"} <= set(inside)
 
 
-def test_custom_settings_do_not_cover_the_next_node(comfy: ComfyPage):
-    """Inside the one node, picking `custom` leaves what stands below clear."""
+def test_custom_settings_do_not_cover_the_next_node(comfy: ComfyPage, design: str):
+    """Inside the one node and where methods are compared, `custom` of the method with most settings leaves what stands
+    below clear.
+    """
     comfy.page.evaluate(
         """async file => { await app.loadGraphData(file, true, true, 'blueprint')
-            const {subgraph} = app.graph.nodes[0]
-            app.canvas.openSubgraph(subgraph)
-            const node = subgraph.nodes.find(n => n.type === 'FidelitySelectMethod')
-            node.widgets[0].value = 't_sam'; node.widgets[1].value = 'custom' }""",
+            app.canvas.openSubgraph(app.graph.nodes[0].subgraph) }""",
         json.loads((ROOT / "subgraphs" / "Prompt Fidelity.json").read_text(encoding="utf-8")),
     )
-    comfy.page.wait_for_timeout(500)
+    choose_custom(comfy)
     assert tidiness(comfy, "app.canvas.graph")["overlaps"] == []
     comfy.page.evaluate("app.canvas.setGraph(app.rootGraph ?? app.graph)")
+    comfy.load_template(pack_name(), next(file.stem for file in WORKFLOWS if file.stem[0] == "4"))
+    choose_custom(comfy)
+    seen = tidiness(comfy)
+    assert (seen["overlaps"], seen["hidden"]) == ([], [])
 
 
-def test_a_box_that_is_moved_by_hand_moves_the_object(comfy: ComfyPage):
-    """Predict Layout → the host's canvas → a drag with the mouse → Layout from Boxes."""
-    comfy.nodes_2(True)
-    try:
-        comfy.load_template(pack_name(), next(file.stem for file in WORKFLOWS if file.stem[0] == "3"))
-        canvas = comfy.page.evaluate("app.graph.nodes.find(n => n.type === 'CreateBoundingBoxes').id")
-        comfy.queue(timeout=150)
-        predicted = comfy.boxes_on_canvas(canvas)
-        assert [box["metadata"]["desc"] for box in predicted] == ["red ball", "blue ring"]
-        red, blue = ((box["x"] + box["width"] / 2, box["y"] + box["height"] / 2) for box in predicted)
-        at = (red[0] / 128, red[1] / 128)
-        comfy.drag_on_canvas(canvas, at, (at[0] + 0.35, at[1]))
-        moved = comfy.boxes_on_canvas(canvas)
-        assert moved[0]["x"] >= predicted[0]["x"] + 16, "the canvas moves boxes from line to line of its grid"
-        assert moved[0]["width"] == pytest.approx(predicted[0]["width"], abs=8)
-        assert moved[1] == predicted[1]
-        comfy.queue(timeout=150)
-        assert comfy.boxes_on_canvas(canvas) == moved, "what was done by hand is kept"
-    finally:
-        comfy.nodes_2(False)
+def choose_custom(comfy: ComfyPage) -> None:
+    comfy.page.evaluate(
+        """for (const node of app.canvas.graph.nodes.filter(node => node.type === 'FidelitySelectMethod')) {
+            node.widgets[0].value = 'box_diff'
+            node.widgets[1].value = 'custom'
+        }"""
+    )
+    comfy.settle()
 
 
-def test_the_page_was_quiet_and_stayed_at_home(comfy: ComfyPage):
+@pytest.mark.parametrize("design", ["Nodes 2.0"], indirect=True)
+def test_a_box_that_is_moved_by_hand_moves_the_object(comfy: ComfyPage, design: str):
+    """Predict Layout → the host's canvas, which works in Nodes 2.0 → a drag with the mouse → Layout from Boxes."""
+    comfy.load_template(pack_name(), next(file.stem for file in WORKFLOWS if file.stem[0] == "3"))
+    canvas = comfy.page.evaluate("app.graph.nodes.find(n => n.type === 'CreateBoundingBoxes').id")
+    comfy.queue(timeout=150)
+    predicted = comfy.boxes_on_canvas(canvas)
+    assert [box["metadata"]["desc"] for box in predicted] == ["red ball", "blue ring"]
+    red, blue = ((box["x"] + box["width"] / 2, box["y"] + box["height"] / 2) for box in predicted)
+    at = (red[0] / 128, red[1] / 128)
+    comfy.drag_on_canvas(canvas, at, (at[0] + 0.35, at[1]))
+    moved = comfy.boxes_on_canvas(canvas)
+    assert moved[0]["x"] >= predicted[0]["x"] + 16, "the canvas moves boxes from line to line of its grid"
+    assert moved[0]["width"] == pytest.approx(predicted[0]["width"], abs=8)
+    assert moved[1] == predicted[1]
+    comfy.queue(timeout=150)
+    assert comfy.boxes_on_canvas(canvas) == moved, "what was done by hand is kept"
+
+
+def test_the_page_was_quiet_and_stayed_at_home(comfy: ComfyPage, design: str):
     """After all of the above: no script threw anything, and nothing but this server was asked."""
     assert comfy.errors == []
     assert comfy.elsewhere == []

@@ -61,8 +61,8 @@ CONTRACT = {
     ),
 }
 PRESETS = {
-    "t_sam": ["repo", "paper", "paper-free", "demo"],
-    "attend_and_excite": ["published", "demo"],
+    "t_sam": ["repo", "paper", "paper-free", "one-pass", "demo"],
+    "attend_and_excite": ["published", "one-pass", "demo"],
     "attention_regulation": ["default", "published", "demo"],
     "syngen": ["published", "demo"],
     "divide_and_bind": ["paper", "demo"],

@@ -4,12 +4,15 @@ from collections.abc import Callable
 
 import comfy.model_management
 import comfy.utils
+from comfy_api import feature_flags
 from comfy_api.latest import ui
+from comfy_execution.progress import get_progress_state
 from comfy_execution.utils import get_executing_context
 from PIL import Image
 from torch import Tensor
 
 try:
+    from protocol import BinaryEventTypes
     from server import PromptServer
 except ImportError:  # the host's classes are used without its server, as in the benchmarks
     PromptServer = None
@@ -22,6 +25,47 @@ def show_on_node(text: str, node_id: str | None) -> None:
     server = getattr(PromptServer, "instance", None)
     if server is not None and node_id is not None and server.client_id is not None:
         server.send_progress_text(text, node_id, server.client_id)
+
+
+def previews_reach(node_id: str | None) -> bool:
+    """Whether a browser has queued the run and takes previews for a node of the graph, not only for the running one."""
+    server = getattr(PromptServer, "instance", None)
+    if server is None or node_id is None or server.client_id is None:
+        return False
+    return feature_flags.supports_feature(server.sockets_metadata, server.client_id, "supports_preview_metadata")
+
+
+def readers_of(node_id: str, kind: str) -> list[str]:
+    """The ids of the nodes of a type, in the graph that is running, that have an output of this node."""
+    graph = get_progress_state().dynprompt.get_original_prompt()
+    return [
+        reader
+        for reader, node in graph.items()
+        if node["class_type"] == kind and any(value[:1] == [node_id] for value in _wires(node))
+    ]
+
+
+def _wires(node: dict) -> list[list]:
+    return [value for value in node["inputs"].values() if isinstance(value, list)]
+
+
+def preview_on_node(picture: Tensor, node_id: str) -> None:
+    """Shows a picture [H, W, 3] in 0..1 on a node of the graph while it lasts, where `previews_reach` it. The server's
+    own thread packs and sends it.
+    """
+    state = get_progress_state()
+    graph = state.dynprompt
+    where = {
+        "node_id": node_id,
+        "prompt_id": state.prompt_id,
+        "display_node_id": graph.get_display_node_id(node_id),
+        "parent_node_id": graph.get_parent_node_id(node_id),
+        "real_node_id": graph.get_real_node_id(node_id),
+    }
+    server = PromptServer.instance
+    server.send_sync(
+        BinaryEventTypes.PREVIEW_IMAGE_WITH_METADATA, (("JPEG", _image(picture), None), where), server.client_id
+    )
 
 
 def with_text(text: str, images: ui.PreviewImage | None = None) -> dict:
@@ -39,12 +83,13 @@ def progress_bar() -> Callable[[int, int, Tensor | None], None]:
     bar = comfy.utils.ProgressBar(1)
 
     def told(done: int, total: int, picture: Tensor | None) -> None:
-        shown = (
-            None if picture is None else ("JPEG", Image.fromarray((picture * 255).round().byte().cpu().numpy()), 512)
-        )
-        bar.update_absolute(done, total, shown)
+        bar.update_absolute(done, total, None if picture is None else ("JPEG", _image(picture), 512))
 
     return told
+
+
+def _image(picture: Tensor) -> Image.Image:
+    return Image.fromarray((picture * 255).round().byte().cpu().numpy())
 
 
 def queue_entry() -> str | None:

@@ -45,11 +45,13 @@ class TargetMaps:
         self._mean: Tensor | None = None
         self._apart = 1  # steps from one frame to the next
 
-    def add(self, maps: Tensor, targets: Targets) -> None:
-        """Take in one step's mean maps [B, h, w, tokens]; a word's map is that of `word_map`."""
+    def add(self, maps: Tensor, targets: Targets) -> Tensor | None:
+        """Take in one step's mean maps [B, h, w, tokens]; a word's map is that of `word_map`. Gives the step's own maps
+        of the `shown_words`, [B, T, h, w] on the CPU; None if there are no words.
+        """
         words = shown_words(targets)
         if not words:
-            return
+            return None
         maps = plain(maps.detach())
         stack = torch.stack([word_map(maps, targets, positions) for _, positions in words], dim=1)  # [B, T, h, w]
         stack = stack.to("cpu", torch.float32)
@@ -64,6 +66,7 @@ class TargetMaps:
         self._keep(stack)
         self.words = self.words or WordMaps(spelled_words(targets))
         self.words.add(maps, targets)
+        return stack
 
     def _keep(self, stack: Tensor) -> None:
         """Note a step's own maps; where there are too many, every other one goes."""

@@ -133,6 +133,14 @@ def _large_enough(image: Tensor) -> Tensor:
     return image if times <= 1 else to_image(to_picture(image, image.shape[0] * times))
 
 
+def tint(picture: Tensor, heat: Tensor, inks: Tensor) -> Tensor:
+    """A picture [H, W, 3] under the objects' tints: heat [T, H, W] in 0..1 of the scale, inks [T, 3] in 0..1."""
+    # Where tints meet, the stronger map has more of the mixture; together they are no stronger than one alone.
+    mixture = torch.einsum("nhw,nc->hwc", heat**2, inks) / (heat**2).sum(0).clamp_min(1e-9)[..., None]
+    amount = _TINT * heat.amax(0)[..., None].sqrt()
+    return picture * (1 - amount) + mixture * amount
+
+
 def _tinted(picture: Tensor, heat: Tensor, colours: Sequence[Colour], which: Sequence[int]) -> Tensor:
     """The picture in its own colours, under the objects' tints and outlines; heat [T, H, W] in 0..1 of the scale."""
     which = list(which)
@@ -140,10 +148,7 @@ def _tinted(picture: Tensor, heat: Tensor, colours: Sequence[Colour], which: Seq
         return picture
     inks = torch.tensor([colours[t] for t in which]).float() / 255  # [n, 3]
     chosen = heat[which].clamp(0, 1)
-    # Where tints meet, the stronger map has more of the mixture; together they are no stronger than one alone.
-    mixture = torch.einsum("nhw,nc->hwc", chosen**2, inks) / (chosen**2).sum(0).clamp_min(1e-9)[..., None]
-    amount = _TINT * chosen.amax(0)[..., None].sqrt()
-    result = picture * (1 - amount) + mixture * amount
+    result = tint(picture, chosen, inks)
     thick = max(round(min(picture.shape[:2]) / 170), 1)
     for one, ink in zip(chosen, inks, strict=True):
         line, halo = _outline(one, thick)

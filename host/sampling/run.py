@@ -23,6 +23,7 @@ from .compiled import NOTE, as_written, is_compiled
 from .coordinates import Coordinates
 from .gradient_pass import GradientPass
 from .guidance import Guidance, Guide, guidance_of
+from .live import LiveMaps
 from .plan import Plan
 from .steps import StepClock, level_of
 
@@ -61,6 +62,7 @@ class Run:
         self.compiled = is_compiled(guider)
         if self.compiled:
             plan.record.warn(NOTE.format(method=plan.method.title))
+        self.live = LiveMaps(plan.targets, plan.node_id)
         self._step = 0
 
     def _optimiser(self) -> LatentOptimiser | None:
@@ -147,7 +149,7 @@ class Run:
         guided = self.guide.recording if self.guide is not None else None
         heard = recording if guided is None or guided.result() is None else guided
         if (maps := heard.result()) is not None:
-            self.log.maps.add(maps, self.plan.targets)
+            self.live.show(self.log.maps.add(maps, self.plan.targets))
             if self.plan.watch is not None:
                 self.plan.watch(maps.detach(), progress)
             if updating:

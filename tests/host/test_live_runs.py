@@ -8,12 +8,13 @@ import json
 import re
 import struct
 
+import numpy as np
 import pytest
 from live_server import Server, messages
 from PIL import Image
 
 PROMPT = "a red ball and a blue ring"
-TEXT_EVENT = 3  # the host's BinaryEventTypes.TEXT
+TEXT_EVENT, PREVIEW_EVENT = 3, 4  # the host's BinaryEventTypes.TEXT and PREVIEW_IMAGE_WITH_METADATA
 
 
 def graph(
@@ -45,9 +46,10 @@ def graph(
     }  # fmt: skip
 
 
-def follow(server: Server, prompt: dict, at_text=None) -> tuple[str, dict, list[tuple[str, str]]]:
+def follow(server: Server, prompt: dict, at_text=None, at_preview=None) -> tuple[str, dict, list[tuple[str, str]]]:
     """Queues a prompt; returns how it ended ("execution_success", "execution_error", ...), that message's data, and the
-    texts (node, text) that came for the nodes. `at_text(node, text)` is called with each.
+    texts (node, text) that came for the nodes. `at_text(node, text)` is called with each, and `at_preview(where,
+    picture)` with each preview, which the server sends to a client that asks for them.
     """
 
     async def run():
@@ -55,16 +57,22 @@ def follow(server: Server, prompt: dict, at_text=None) -> tuple[str, dict, list[
 
         texts = []
         async with aiohttp.ClientSession(server.url) as session, session.ws_connect("/ws?clientId=live") as socket:
+            if at_preview:
+                await socket.send_json({"type": "feature_flags", "data": {"supports_preview_metadata": True}})
             async with session.post("/prompt", json={"prompt": prompt, "client_id": "live"}) as answer:
                 reply = await answer.json()
             if answer.status != 200:
                 return "refused", reply, texts
             async for message in messages(socket, server.patience("a prompt")):
-                if message.type == aiohttp.WSMsgType.BINARY and struct.unpack(">I", message.data[:4])[0] == TEXT_EVENT:
-                    (length,) = struct.unpack(">I", message.data[4:8])
-                    texts.append((message.data[8 : 8 + length].decode(), message.data[8 + length :].decode()))
-                    if at_text:
-                        at_text(*texts[-1])
+                if message.type == aiohttp.WSMsgType.BINARY:
+                    event, length = struct.unpack(">II", message.data[:8])
+                    first, rest = message.data[8 : 8 + length], message.data[8 + length :]
+                    if event == TEXT_EVENT:
+                        texts.append((first.decode(), rest.decode()))
+                        if at_text:
+                            at_text(*texts[-1])
+                    elif event == PREVIEW_EVENT and at_preview:
+                        at_preview(json.loads(first), Image.open(io.BytesIO(rest)))
                 elif message.type == aiohttp.WSMsgType.TEXT:
                     event = json.loads(message.data)
                     if (
@@ -92,6 +100,24 @@ def test_the_nodes_say_what_they_found_and_how_far_they_are(server: Server):
     found, verdict = (outputs[node]["text"][0] for node in ("targets", "maps"))
     assert "ball" in found and "ring" in found
     assert all(re.search(f"[✓✗] {thing}", verdict) for thing in ("red ball", "blue ring"))
+
+
+@pytest.mark.parametrize("viewer", [True, False])
+def test_the_maps_are_shown_on_a_node_while_the_sampler_goes_on(server: Server, viewer: bool):
+    """To a browser that takes previews of other nodes than the running one; the picture is the same without."""
+    prompt = {key: node for key, node in graph(seed=16).items() if viewer or key != "maps"}
+    server.forget()
+    plain = pixels(picture(server, prompt))
+    server.forget()
+    shown = []
+    ended, _, _ = follow(server, prompt, at_preview=lambda where, image: shown.append((where, image)))
+    assert ended == "execution_success"
+    ours = [image for where, image in shown if where["display_node_id"] == ("maps" if viewer else "apply")]
+    assert ours and {image.size for image in ours} == {(128, 128)}
+    pixel = np.asarray(ours[-1]).astype(int)
+    assert (pixel[..., 0] - pixel[..., 2]).max() > 60, "the red ball's tint"
+    assert (pixel[..., 2] - pixel[..., 0]).max() > 60, "the blue ring's tint"
+    assert pixels(picture(server, prompt)) == plain, "from the cache: the run that was shown"
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,8 @@ def drawn(source: Source, at: tuple[int, int], prefix: str, seed: int = DEMO_SEE
     x, y = at
     return {
         "both": Node(BOTH, (x, y, 300, 400), {**source.sampling(), "seed": seed}),
-        "view": Node("FidelityViewMaps", (x + 380, y - 560, 760, 480)),
+        # With room below: Nodes 2.0 shows a step's maps there while the pictures of the last run still stand above.
+        "view": Node("FidelityViewMaps", (x + 380, y - 740, 760, 480)),
         "save": Node("SaveImage", (x + 800, y + 20, 340, 400), {"filename_prefix": f"fidelity/{prefix}"}, "Picture"),
         "compare": Node("ImageCompare", (x + 380, y + 90, 380, 400), {}, "With or without: move the mouse over it"),
     }
@@ -343,7 +344,7 @@ def seeds() -> Recipe:
         "scheduler": DEMO.scheduler,
     }  # fmt: skip
     nodes, wires = one_node(DEMO, "seed", kind=SEEDED, widgets={"strength": 1.0, **sampling})
-    nodes["sheet"] = Node("PreviewImage", (1170, -860, 760, 360), {}, "The seeds, best first")
+    nodes["sheet"] = Node("PreviewImage", (1170, -1040, 760, 360), {}, "The seeds, best first")
     wired = (
         ("load", "VAE", "fidelity", "vae"),
         ("latent", "LATENT", "fidelity", "latent"),
@@ -377,8 +378,8 @@ def tuned() -> Recipe:
     more = {
         "clip": Node("FidelityLoadDemoCLIP", (0, -260, 290, 80)),
         "seed": Node("PrimitiveInt", (0, 520, 290, 90), {"value": DEMO_SEED}, "Seed"),
-        "plot": Node("PreviewImage", (1170, -1290, 760, 360), {}, "Loss over the epochs"),
-        "weights": Node("PreviewAny", (1170, -860, 760, 360), {}, "Weights"),
+        "plot": Node("PreviewImage", (1170, -1470, 760, 360), {}, "Loss over the epochs"),
+        "weights": Node("PreviewAny", (1170, -1040, 760, 360), {}, "Weights"),
     }
     wired = (
         ("load", "VAE", "fidelity", "vae"),

@@ -64,7 +64,7 @@ PRESETS = {
     "t_sam": ["repo", "paper", "paper-free", "one-pass", "scenes", "demo"],
     "attend_and_excite": ["published", "one-pass", "demo"],
     "attention_regulation": ["default", "published", "scenes", "demo"],
-    "syngen": ["published", "demo"],
+    "syngen": ["published", "one-pass", "demo"],
     "divide_and_bind": ["paper", "demo"],
     "space_time": ["paper", "repo", "scenes", "demo"],
     "layout_guidance": ["published", "scenes", "demo"],

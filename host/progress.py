@@ -35,20 +35,6 @@ def previews_reach(node_id: str | None) -> bool:
     return feature_flags.supports_feature(server.sockets_metadata, server.client_id, "supports_preview_metadata")
 
 
-def readers_of(node_id: str, kind: str) -> list[str]:
-    """The ids of the nodes of a type, in the graph that is running, that have an output of this node."""
-    graph = get_progress_state().dynprompt.get_original_prompt()
-    return [
-        reader
-        for reader, node in graph.items()
-        if node["class_type"] == kind and any(value[:1] == [node_id] for value in _wires(node))
-    ]
-
-
-def _wires(node: dict) -> list[list]:
-    return [value for value in node["inputs"].values() if isinstance(value, list)]
-
-
 def preview_on_node(picture: Tensor, node_id: str) -> None:
     """Shows a picture [H, W, 3] in 0..1 on a node of the graph while it lasts, where `previews_reach` it. The server's
     own thread packs and sends it.

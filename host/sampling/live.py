@@ -1,5 +1,6 @@
-"""The maps of the step that was just taken, shown while the sampler goes on: on View Attention Maps, which stands where
-it can be seen, or else on the Apply node itself.
+"""The maps of the step that was just taken, shown on the Apply node while the sampler goes on.
+
+Not on View Attention Maps: the host would go on to show them there in the place of the pictures that node makes.
 """
 
 import time
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from ...core.prompt.targets import Targets
 from ...core.show.live import StepPictures
-from ..progress import preview_on_node, previews_reach, readers_of
+from ..progress import preview_on_node, previews_reach
 
 # So much of the run's time, at most, goes into pictures of its steps; where steps are short, only some are shown.
 SHARE = 0.03
@@ -21,8 +22,8 @@ class LiveMaps:
     """
 
     def __init__(self, targets: Targets, node_id: str | None):
+        self._node = node_id
         self._pictures = StepPictures(targets) if previews_reach(node_id) else None
-        self._nodes = (readers_of(node_id, "FidelityViewMaps") or [node_id]) if self._pictures else []
         self._began = time.perf_counter()
         self._spent = self._last = 0.0
 
@@ -33,8 +34,6 @@ class LiveMaps:
             return
         if self._spent + self._last > SHARE * (begin - self._began):
             return
-        picture = self._pictures.draw(maps[0])
-        for node in self._nodes:
-            preview_on_node(picture, node)
+        preview_on_node(self._pictures.draw(maps[0]), self._node)
         self._last = time.perf_counter() - begin
         self._spent += self._last

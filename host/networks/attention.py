@@ -166,6 +166,11 @@ class JointAttention(Attention):
     def words(self) -> Tensor:
         return self.k[:, :, self.text].transpose(1, 2)
 
+    @property
+    def _all_text(self) -> slice:
+        """All columns that are the text's."""
+        return self.text
+
     def behind(self, first: int) -> JointAttention:
         return replace(self, text=slice(self.text.start + first, self.text.stop)) if first else self
 
@@ -206,7 +211,7 @@ class JointAttention(Attention):
     def _share(self, rows: slice) -> Tensor:
         """The text's part of each pixel's attention, [rows, heads, pixels, 1] in the precision of `scores`."""
         values = self.q.new_zeros(self.k.shape[2], _WIDTH_OF_SHARE)
-        values[self.text] = 1.0
+        values[self._all_text] = 1.0
         share = self._attended(rows, values)[..., :1]
         return (share if share.dtype == torch.float64 else share.float()).clamp(0.0, 1.0)
 
@@ -225,14 +230,17 @@ class JointAttention(Attention):
     def changed(self, out: Tensor, rows: slice, plain: Tensor, final: Tensor) -> Tensor:
         mine = out[rows].clone()
         before = mine[:, :, self.picture] if self.heads_apart else split_heads(mine[:, self.picture], self.q.shape[1])
-        tokens = final.shape[-1] - 1
         left, left_before = final[..., -1:], plain[..., -1:]
         # Where nothing was left for the picture its output is the words' alone.
         kept = torch.where(left_before > 0, left / left_before, torch.ones_like(left))
-        values = self.v[rows, :, self.text.start : self.text.start + tokens].to(final.dtype)
-        after = before.to(final.dtype) * kept + (final[..., :-1] - plain[..., :-1] * kept) @ values
+        after = before.to(final.dtype) * kept + self._valued(final[..., :-1] - plain[..., :-1] * kept, rows)
         if self.heads_apart:
             mine[:, :, self.picture] = after.to(out.dtype)
         else:
             mine[:, self.picture] = after.transpose(1, 2).flatten(2).to(out.dtype)
         return mine
+
+    def _valued(self, weights: Tensor, rows: slice) -> Tensor:
+        """The words' values [rows, heads, pixels, d], each times its weight [rows, heads, pixels, tokens]."""
+        columns = slice(self.text.start, self.text.start + weights.shape[-1])
+        return weights @ self.v[rows, :, columns].to(weights.dtype)

@@ -6,6 +6,7 @@ smallest picture there is, up to its first cross-attention. Only pixels that som
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -15,9 +16,9 @@ from torch import Tensor
 
 from ...core.control.outputs import OutputMixer
 from .announcing import KEY as SITE
-from .announcing import Announced
 from .base import Mixes, Site
 from .calls import named_neighbours
+from .handed import options_of
 from .mixes import UNKNOWN_PLACE, is_mixed_by
 from .passes import draws_the_picture
 from .rows import Part, Rows
@@ -48,7 +49,7 @@ class CrossMixes(Mixes):
         self.local = local
         self.learning = learning
         self._network = network
-        self._announced = Announced(network.attentions, self._attended)
+        self._announced = network.announced(self._attended)
         self._neighbours = ""
         self._asking = False
         self._texts: list[Tensor] = []  # of the call at work: what the blocks get of each local prompt, [1, tokens, C]
@@ -81,7 +82,7 @@ class CrossMixes(Mixes):
     def _text(self, local: Tensor, part: Part, executor, x, t, context, options: dict, more: dict) -> Tensor:
         row = torch.tensor([part.rows.start])
         x, t, more = (rows_taken(value, row, x.shape[0]) for value in (x, t, more))
-        side = self._network.patch
+        side = math.ceil(self._network.family.least / self._network.patch) * self._network.patch
         self._asking = True
         try:
             with torch.no_grad():
@@ -96,15 +97,16 @@ class CrossMixes(Mixes):
         """A cross-attention's `forward`, its output mixed; x [rows, pixels, C]."""
         if self._asking:
             raise _Text(context)
-        out = forward(x, context, *arguments, **named)
-        options = named.get("transformer_options") or {}
+        given = forward(x, context, *arguments, **named)
+        out = _first(given)
+        options = options_of(named)
         if not self._texts or options.get(SITE, site) is None:
-            return out
+            return given
         call = self.rows.call(options)
         size = self._network.grid(*call.shape[1:])
         parts = self.rows.parts(options, x.shape[0])
         if not parts or not self.rows.makes_map(size, x.shape[1]):
-            return out
+            return given
         mixed = out.clone()
         for part in parts:
             if part.place is None:
@@ -118,8 +120,9 @@ class CrossMixes(Mixes):
             hidden = x[part.rows][:, covered]
             hidden = hidden if self.learning else hidden.detach()
             alone = {**named, "transformer_options": {**options, SITE: None}}
+            those = rows_taken(arguments, covered, x.shape[1])  # of what is said of each pixel, such as its place
             local = torch.stack(
-                [forward(hidden, text.expand(len(hidden), -1, -1), *arguments, **alone) for text in self._texts]
+                [_first(forward(hidden, text.expand(len(hidden), -1, -1), *those, **alone)) for text in self._texts]
             )
             negative = self.rows.negative(options, part, out.shape[0])
             unconditional = None if negative is None else out[negative][:, covered]
@@ -128,4 +131,9 @@ class CrossMixes(Mixes):
                 1, covered, self.mixer.mix(mine[:, covered], local, site, size, unconditional, view).to(mine.dtype)
             )
             mixed[part.rows] = mine
-        return mixed
+        return (mixed, *given[1:]) if isinstance(given, tuple) else mixed
+
+
+def _first(given: Tensor | tuple[Tensor, ...]) -> Tensor:
+    """An attention's output: some (HunyuanDiT's) hand it out as the first of several things."""
+    return given[0] if isinstance(given, tuple) else given

@@ -17,6 +17,7 @@ import torch
 from ..errors import HostError
 from .base import Network
 from .cross import Cross
+from .hidream import HiDream
 from .joint import Joint
 from .transformer import Family
 from .unet import UNet
@@ -88,6 +89,9 @@ JOINT = {
         order=("picture", "references", "text"),
     ),
     "model_base.PixelDiTT2I": Family("PixelDiT", (("patch", "patch_blocks"),)),
+    "model_base.ErnieImage": Family(
+        "Ernie-Image", (("layer", "layers"),), order=_PICTURE_FIRST, words="self_attention", hands_on=False
+    ),
 }
 CROSS = {
     "model_base.CosmosPredict2": Family(
@@ -105,9 +109,23 @@ CROSS = {
     "model_base.Kandinsky5": Family(
         "Kandinsky 5", (("block", "visual_transformer_blocks"),), width="model_dim", kept=18, words="cross_attention"
     ),
+    # A picture of under 33 cells divides by zero in its table of positions.
+    "model_base.PixArt": Family(
+        "PixArt", (("block", "blocks"),), kept=18, words="cross_attn", hands_on=False, least=64
+    ),
+    "model_base.HunyuanDiT": Family(
+        "HunyuanDiT", (("block", "blocks"),), kept=18, words="attn2", hands_on=False, further=True
+    ),
 }
+HIDREAM = Family(
+    "HiDream",
+    (("double", "double_stream_blocks"), ("single", "single_stream_blocks")),
+    width="inner_dim",
+    order=_PICTURE_FIRST,
+)
 FAMILIES: dict[str, Callable[[torch.nn.Module], Network]] = {
     "ldm.modules.diffusionmodules.openaimodel.UNetModel": UNet,
+    "model_base.HiDream": partial(HiDream, HIDREAM),
     **{name: partial(Joint, family) for name, family in JOINT.items()},
     **{name: partial(Cross, family) for name, family in CROSS.items()},
 }

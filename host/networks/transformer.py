@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from operator import attrgetter
 
 import torch
 
+from .announcing import Announced
 from .base import Block, Network, Site
 from .chosen import chosen_sites
 
@@ -24,7 +26,8 @@ class Family:
     blocks that are looked at unless the artist chooses others, (name, from, to) as shares of the stack's depth; all if
     there are none. `kept` is what a block keeps for backward, in tensors of its width, for estimates. `announces`:
     whether the host's options name the block at work (block_type, block_index). `words` is the attribute of a block
-    that holds its cross-attention.
+    that holds its attention to the words, if that is to be announced in the block's place. `hands_on`: whether the
+    network hands the host's options on to its blocks. `least`: how many cells a picture must have at least, one way.
 
     The rest is about one row of tokens that all attend to each other. `order` says what stands in it, from the first to
     the last: "references" are whatever else the network is shown, there or not. `registers` are tokens of the network's
@@ -41,6 +44,8 @@ class Family:
     kept: int = 14
     announces: bool = False
     words: str = ""
+    hands_on: bool = True
+    least: int = 1
     order: tuple[str, ...] = ("text", "picture")
     registers: int = 0
     multiple: str = ""
@@ -69,6 +74,16 @@ class Transformer(Network):
             for name, attribute in self.family.stacks
             for number, block in enumerate(getattr(self.module, attribute, ()))
         }
+
+    @property
+    def attentions(self) -> dict[Site, torch.nn.Module]:
+        """What announces each site: the attention itself, or the block that it is in."""
+        words = self.family.words
+        return {site: getattr(block, words) if words else block for site, block in self.modules.items()}
+
+    def announced(self, around: Callable | None = None) -> Announced:
+        """The `attentions`, to be made to name themselves."""
+        return Announced(self.attentions, around, keeps=None if self.family.hands_on else self.module)
 
     def find_sites(self) -> dict[Site, int]:
         return dict.fromkeys(self.modules, self.patch)

@@ -15,9 +15,9 @@ import torch
 from comfy.ldm.modules.attention import attention_pytorch
 from torch import Tensor
 
-from ...core.maps.probabilities import probabilities, scores
+from ...core.maps.probabilities import probabilities, scores, wide
 
-_WIDTH_OF_SHARE = 8  # of the values that the words' share is found with: the narrowest that every kernel takes
+_NARROW = 8
 
 
 def split_heads(tensor: Tensor, heads: int) -> Tensor:
@@ -146,7 +146,8 @@ class CrossAttention(Attention):
 @dataclass(kw_only=True)
 class JointAttention(Attention):
     """`picture` are the picture's queries, `text` the columns of the conditioning among the keys. `filled_in_front`:
-    whether what the text was filled up with stands in front of it.
+    whether what the text was filled up with stands in front of it. `normaliser` is the logarithm of the sum of each
+    query's exponentiated scores, [rows, heads, queries], if the layer's own kernel has told it.
 
     Edits follow from the words' columns alone: with p a column's probability, v its value and δ what is added to its
     score, out' = (out + Σ p(e^δ − 1)v) / (1 + Σ p(e^δ − 1)), as the picture's own columns keep their proportions.
@@ -155,6 +156,7 @@ class JointAttention(Attention):
     picture: slice
     text: slice
     filled_in_front: bool = False
+    normaliser: Tensor | None = None
 
     joint: ClassVar[bool] = True
 
@@ -175,29 +177,41 @@ class JointAttention(Attention):
         return replace(self, text=slice(self.text.start + first, self.text.stop)) if first else self
 
     def shares(self, rows: slice, columns: Sequence[int] | None = None) -> Tensor:
-        """By a second, fused attention whose values single the columns out: the matrix of all pixels and columns is
-        never there, and what is kept of it for a gradient is what is asked for.
+        """The matrix of all pixels and columns is never there, and what is kept of it for a gradient is what is asked
+        for.
         """
-        width, count = self.q.shape[-1], self.text.stop - self.text.start
+        count = self.text.stop - self.text.start
         wanted = list(range(count)) if columns is None else [column for column in columns if column < count]
-        found = []
-        for at in range(0, len(wanted), width):
-            some = torch.tensor(wanted[at : at + width], device=self.q.device)
-            values = self.q.new_zeros(self.k.shape[2], width)
-            values[self.text.start + some, torch.arange(len(some), device=self.q.device)] = 1.0
-            found.append(self._attended(rows, values)[..., : len(some)])
-        shares = torch.cat(found, dim=-1)
+        index = torch.tensor(wanted, dtype=torch.long, device=self.q.device)
+        own = self._scores(rows, self.text.start + index)
+        if self.normaliser is not None:
+            shares = (own - self._normaliser_of(rows)).exp()
+        else:
+            shares = own.softmax(dim=-1) * self._given_to(rows, self.text.start + index)
         if len(wanted) == count:
             return shares
-        index = torch.tensor(wanted, device=shares.device)
         return shares.new_zeros(*shares.shape[:-1], count).index_copy(-1, index, shares)
 
-    def _attended(self, rows: slice, values: Tensor) -> Tensor:
-        """What the picture's queries get of `values` [columns, width] in the place of this attention's own."""
+    def _scores(self, rows: slice, columns: slice | Tensor) -> Tensor:
+        """Of the picture's queries."""
+        mask = self._mask_of(rows, self.picture)
+        mask = mask if mask is None or mask.shape[-1] == 1 else mask[..., columns]
+        return scores(self.q[rows, :, self.picture], self.k[rows][:, :, columns], self.scale, mask)
+
+    def _normaliser_of(self, rows: slice) -> Tensor:
+        return self.normaliser[rows, :, self.picture, None].to(wide(self.q[:0]).dtype)
+
+    def _given_to(self, rows: slice, columns: slice | Tensor) -> Tensor:
+        """What the picture's queries give to those columns together, [rows, heads, pixels, 1], in the precision of
+        `scores`: by a second, fused attention whose values are 1 for them.
+        """
         q, k = self.q[rows, :, self.picture], self.k[rows]
+        # The narrowest values that every kernel of a card takes; the processor's takes those of the keys' width alone.
+        values = q.new_zeros(k.shape[2], _NARROW if q.is_cuda else q.shape[-1])
+        values[columns] = 1.0
         # The host's function; the override that listens to it is reached by transformer options alone.
         named = {} if self.scale is None else {"scale": self.scale}
-        return attention_pytorch(
+        given = attention_pytorch(
             q,
             k,
             values.expand(*k.shape[:2], *values.shape),
@@ -207,19 +221,19 @@ class JointAttention(Attention):
             skip_output_reshape=True,
             **named,
         )
+        return wide(given[..., :1])
 
     def _share(self, rows: slice) -> Tensor:
-        """The text's part of each pixel's attention, [rows, heads, pixels, 1] in the precision of `scores`."""
-        values = self.q.new_zeros(self.k.shape[2], _WIDTH_OF_SHARE)
-        values[self._all_text] = 1.0
-        share = self._attended(rows, values)[..., :1]
-        return (share if share.dtype == torch.float64 else share.float()).clamp(0.0, 1.0)
+        """The text's part of each pixel's attention, [rows, heads, pixels, 1]."""
+        if self.normaliser is None:
+            share = self._given_to(rows, self._all_text)
+        else:
+            total = self._scores(rows, self._all_text).logsumexp(dim=-1, keepdim=True)
+            share = (total - self._normaliser_of(rows)).exp()
+        return share.clamp(0.0, 1.0)
 
     def scores(self, rows: slice, tokens: int) -> Tensor:
-        mask = self._mask_of(rows, self.picture)
-        columns = slice(self.text.start, self.text.start + tokens)
-        mask = mask if mask is None or mask.shape[-1] == 1 else mask[..., columns]
-        return scores(self.q[rows, :, self.picture], self.k[rows, :, columns], self.scale, mask)
+        return self._scores(rows, slice(self.text.start, self.text.start + tokens))
 
     def whole(self, scores: Tensor, rows: slice, plain: Tensor) -> Tensor:
         """One column more than there are words: what is left, which the picture divides among its own."""

@@ -49,7 +49,7 @@ class TwiceAttention(JointAttention):
         return torch.cat([first[..., :once], first[..., once:] + second], dim=-1)
 
     def scores(self, rows: slice, tokens: int) -> Tensor:
-        """A token that stands there twice has one score, that of both together."""
+        """Those of a token that stands there twice are one, of both together."""
         first, second = self._both(rows)
         return torch.cat([first[..., : self._once], torch.logaddexp(first[..., self._once :], second)], dim=-1)
 

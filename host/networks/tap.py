@@ -18,10 +18,11 @@ from ...core.copies import CopiesToItself
 from ...core.maps.picture import PictureMaps
 from ...core.maps.probabilities import fold_repeats
 from ...core.maps.view import Shown
-from .attention import Attention, CrossAttention
+from .attention import Attention, CrossAttention, JointAttention
 from .base import Network, Site
 from .calls import named_neighbours
 from .edits import EditChain
+from .normaliser import Normaliser
 from .passes import draws_the_picture
 from .rows import Part, Rows
 from .skips import part_from_skips
@@ -251,28 +252,31 @@ class Tap(CopiesToItself):
 
     def _override(self, previous: Callable | None) -> Callable:
         def attend(func, q, k, v, heads, *args, **kwargs):
+            def attended(kernel):
+                if previous is not None:
+                    return previous(kernel, q, k, v, heads, *args, **kwargs)
+                return kernel(q, k, v, heads, *args, **kwargs)
+
             if not self._listens(q, kwargs.get("transformer_options")):
-                return (
-                    previous(func, q, k, v, heads, *args, **kwargs)
-                    if previous
-                    else func(q, k, v, heads, *args, **kwargs)
-                )
+                return attended(func)
             named = {**kwargs, "mask": args[0]} if args else kwargs
             attention = self._finder.attention(q, k, v, heads, named, self.rows.call)
-            probs = None
-            if q.requires_grad:
-                # The artist's kernel (sage, flash, sub-quadratic) may have no backward pass: PyTorch's own has.
-                func = attention_pytorch
-            if attention is not None:
-                probs = self._differentiable(attention)
-            if previous is not None:
-                out = previous(func, q, k, v, heads, *args, **kwargs)
-            elif probs is not None and probs.shape[0] == q.shape[0] and isinstance(attention, CrossAttention):
+            # The artist's kernel (sage, flash, sub-quadratic) may have no backward pass: PyTorch's own has.
+            func = attention_pytorch if q.requires_grad else func
+            if attention is None:
+                return attended(func)
+            probs = self._differentiable(attention)
+            whole = probs is not None and probs.shape[0] == q.shape[0]
+            if previous is None and whole and isinstance(attention, CrossAttention):
                 # The probabilities are there and saved for backward already; a second, fused attention would save more.
                 out = attention.attended(probs)
+            elif isinstance(attention, JointAttention) and self._looks_at(attention.site):
+                with Normaliser(q, k, named.get("mask")) as heard:
+                    out = attended(func)
+                attention.normaliser = heard.of(*attention.q.shape[:3])
             else:
-                out = func(q, k, v, heads, *args, **kwargs)
-            return out if attention is None else self._finished(out, attention)
+                out = attended(func)
+            return self._finished(out, attention)
 
         return attend
 
@@ -309,6 +313,14 @@ class Tap(CopiesToItself):
         """
         attention = attention.behind(part.first)
         return attention.shares(rows, self.columns if attention.words.shape[1] == part.tokens else None)
+
+    def _looks_at(self, site: Site) -> bool:
+        """Whether what is attended to there is to be shown or edited in the pass at work."""
+        if self.recording is not None and not self.recording.draws:
+            return False
+        return (self.recording is not None and site in self.recording.sites) or (
+            self._edits_now and self.edits.acts_at(site)
+        )
 
     def _finished(self, out, attention: Attention):
         """A layer's output with the edits applied; its maps are recorded as they are after the edits."""

@@ -13,6 +13,7 @@ import comfy.model_management
 import comfy.patcher_extension
 import pytest
 import torch
+from comfy.ldm.modules.attention import attention_pytorch
 from hostkit import encoded, fingerprint, latent_of, models, noise, patched, sample
 from prompt_fidelity.core.errors import MethodError
 from prompt_fidelity.core.methods.base import EditSite, ScoreEdit, ScoreEditSettings
@@ -42,6 +43,30 @@ MULTIPLE = {"z_image": 32}  # text and picture are each filled up to a multiple,
 every_family = pytest.mark.parametrize("family", available())
 
 
+def attending(model, family: str, attention):
+    """The model with `attention` in the place of the host's function, whether the network hands options on or not."""
+    model = model.clone()
+    model.model_options["transformer_options"]["optimized_attention_override"] = attention
+
+    def with_options(executor, x, t, c_concat=None, c_crossattn=None, control=None, options=None, **more):
+        module = importlib.import_module(f"comfy.ldm.{KEEPS_OPTIONS[family]}")
+        plain = module.optimized_attention
+        try:
+            module.optimized_attention = partial(plain, transformer_options=options)
+            return executor(x, t, c_concat, c_crossattn, control, options, **more)
+        finally:
+            module.optimized_attention = plain
+
+    if family in KEEPS_OPTIONS:
+        model.add_wrapper(comfy.patcher_extension.WrappersMP.APPLY_MODEL, with_options)
+    return model
+
+
+def fused(func, *arguments, **named):
+    """PyTorch's fused attention, as the host takes it on a card."""
+    return attention_pytorch(*arguments, **named)
+
+
 @dataclass
 class Oracle:
     """Writes every attention out. `raised`: what is added to the scores of the prompt's columns in the conditional rows
@@ -60,20 +85,7 @@ class Oracle:
     def model(self):
         """The family's model with every attention written out by this."""
         self.seen = 0
-        model = models(self.family)[0].clone()
-        model.model_options["transformer_options"]["optimized_attention_override"] = self
-        if self.family in KEEPS_OPTIONS:
-            model.add_wrapper(comfy.patcher_extension.WrappersMP.APPLY_MODEL, self.with_options)
-        return model
-
-    def with_options(self, executor, x, t, c_concat=None, c_crossattn=None, control=None, options=None, **more):
-        module = importlib.import_module(f"comfy.ldm.{KEEPS_OPTIONS[self.family]}")
-        plain = module.optimized_attention
-        try:
-            module.optimized_attention = partial(plain, transformer_options=options)
-            return executor(x, t, c_concat, c_crossattn, control, options, **more)
-        finally:
-            module.optimized_attention = plain
+        return attending(models(self.family)[0], self.family, self)
 
     def __call__(self, func, q, k, v, heads, mask=None, **named):
         tokens = 2 if named.get("skip_reshape") else 1
@@ -138,11 +150,15 @@ def words(maps: torch.Tensor, targets) -> torch.Tensor:
 
 
 @every_family
-@pytest.mark.parametrize("cfg", [1.0, 3.0])
-def test_recording_leaves_every_bit_and_shows_the_softmax(family, cfg):
+@pytest.mark.parametrize(("cfg", "kernel"), [(1.0, "fused"), (3.0, "the host's")])
+def test_recording_leaves_every_bit_and_shows_the_softmax(family, cfg, kernel, monkeypatch):
+    """A fused kernel tells what it divides by, so that nothing is attended to a second time."""
     model, size = models(family)[0], latent_of(family, batch=2)
+    if kernel == "fused":
+        model = attending(model, family, fused)
+        monkeypatch.setattr(JointAttention, "_given_to", None)
     before, plain = fingerprint(model), sample(model, family, size=size, steps=3, cfg=cfg)
-    controlled, record = patched(family, strength=0.0)
+    controlled, record = patched(family, model=model, strength=0.0)
     assert torch.equal(sample(controlled, family, size=size, steps=3, cfg=cfg), plain)
     assert fingerprint(model) == before
     assert not any("forward" in vars(module) for module in model.model.diffusion_model.modules())
@@ -193,7 +209,7 @@ def test_an_edit_is_a_softmax_of_edited_scores(family):
     """The whole picture, drawn with every edited attention written out."""
     size = latent_of(family)
     with torch.inference_mode():
-        controlled, record = attach(models(family)[0], Raised(), encoded(family)[1])
+        controlled, record = attach(attending(models(family)[0], family, fused), Raised(), encoded(family)[1])
     oracle = Oracle(family, 8 * 12, looked_at(family), Raised.by)
     drawn, expected = (sample(model, family, size=size, steps=2) for model in (controlled, oracle.model()))
     plain = sample(models(family)[0], family, size=size, steps=2)

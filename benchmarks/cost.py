@@ -227,7 +227,15 @@ def picture_costs(repeats: int) -> dict:
 
 
 # Pictures of the size that each family is made for, as latents.
-KEPT = {"sd15 512": ("sd15", (64, 64)), "sd21 768": ("sd21", (96, 96)), "sdxl 1024": ("sdxl", (128, 128))}
+KEPT = {
+    "sd15 512": ("sd15", (64, 64)),
+    "sd21 768": ("sd21", (96, 96)),
+    "sdxl 1024": ("sdxl", (128, 128)),
+    "flux 1024": ("flux", (128, 128)),
+    "sd35_large 1024": ("sd35_large", (128, 128)),
+    "z_image 1024": ("z_image", (128, 128)),
+    "qwen_image 1024": ("qwen_image", (128, 128)),
+}
 
 
 def kept_bytes() -> dict:
@@ -239,7 +247,7 @@ def kept_bytes() -> dict:
         sites, _ = network.looked_at("auto", *latent)
         sizes = found[name] = {}
         for key, again in (("kept", False), ("run_again", True)):
-            sizes[key] = kept.kept(model, latent, torch.bfloat16, again)
+            sizes[key] = kept.kept(family, latent, torch.bfloat16, again)
             estimate = "estimated" + ("_run_again" if again else "")
             sizes[estimate] = network.kept_bytes((1, 4, *latent), 2, again, sites)
     return {"kept_bytes": found}

@@ -34,16 +34,25 @@ JOINT = {
     "model_base.ChromaRadiance": Family("Chroma Radiance", **_LIKE_FLUX),
     "model_base.LongCatImage": Family("LongCat-Image", order=_WITH_REFERENCES, **_LIKE_FLUX),
     "model_base.Flux2": Family("Flux.2", _DOUBLE_AND_SINGLE, announces=True, order=_WITH_REFERENCES, front=512),
-    "model_base.SD3": Family("Stable Diffusion 3", (("joint", "joint_blocks"),), usual=(("joint", 4 / 38, 16 / 38),)),
+    "model_base.SD3": Family(
+        "Stable Diffusion 3", (("joint", "joint_blocks"),), usual=(("joint", 4 / 38, 16 / 38),), kept=16
+    ),
     "model_base.QwenImage": Family(
         "Qwen-Image",
         (("double", "transformer_blocks"),),
         width="inner_dim",
+        kept=16,
         announces=True,
         order=_WITH_REFERENCES,
     ),
     "model_base.Lumina2": Family(
-        "Lumina 2", (("double", "layers"),), width="dim", announces=True, multiple="pad_tokens_multiple", kept=18
+        "Lumina 2",
+        (("double", "layers"),),
+        width="dim",
+        before=("noise_refiner",),
+        kept=25,
+        announces=True,
+        multiple="pad_tokens_multiple",
     ),
     "model_base.HunyuanImage21": Family("HunyuanImage 2.1", _DOUBLE_AND_SINGLE, announces=True, further=True),
     "model_base.AuraFlow": Family(
@@ -52,9 +61,14 @@ JOINT = {
         width="init_x_linear.out_features",
         registers=8,
     ),
-    "model_base.Omnigen2": Family("OmniGen2", (("layer", "layers"),), order=_REFERENCES_BETWEEN),
+    "model_base.Omnigen2": Family(
+        "OmniGen2", (("layer", "layers"),), before=("noise_refiner",), order=_REFERENCES_BETWEEN
+    ),
     "model_base.Boogu": Family(
-        "Boogu", (("double", "double_stream_layers"), ("single", "single_stream_layers")), order=_REFERENCES_BETWEEN
+        "Boogu",
+        (("double", "double_stream_layers"), ("single", "single_stream_layers")),
+        before=("noise_refiner",),
+        order=_REFERENCES_BETWEEN,
     ),
     "model_base.Krea2": Family(
         "Krea 2",

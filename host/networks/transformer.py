@@ -15,6 +15,7 @@ from .chosen import chosen_sites
 
 _LEVELS = 4  # maps can be had at the grid's own size, and at halves of it
 _TEXT = 512  # tokens of a usual text encoder, for estimates
+_ENDS = 12  # what is kept of a block that a pass ends in, in tensors of its width: what stands before its attention
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class Family:
     blocks that are looked at unless the artist chooses others, (name, from, to) as shares of the stack's depth; all if
     there are none. `kept` is what a block keeps for backward, in tensors of its width, for estimates. `announces`:
     whether the host's options name the block at work (block_type, block_index). `words` is the attribute of a block
-    that holds its attention to the words, if that is to be announced in the block's place. `hands_on`: whether the
+    that holds its attention to the words, if that is to be announced in the block's place. `before` names stacks of
+    blocks that the picture goes through before it meets the words. `hands_on`: whether the
     network hands the host's options on to its blocks. `least`: how many cells a picture must have at least, one way.
 
     The rest is about one row of tokens that all attend to each other. `order` says what stands in it, from the first to
@@ -41,6 +43,7 @@ class Family:
     patch: str = "patch_size"
     width: str = "hidden_size"
     usual: tuple[tuple[str, float, float], ...] = ()
+    before: tuple[str, ...] = ()
     kept: int = 14
     announces: bool = False
     words: str = ""
@@ -111,7 +114,8 @@ class Transformer(Network):
         return sites  # a block has one attention to the words
 
     def blocks(self) -> list[Block]:
-        return [Block(module, site) for site, module in self.modules.items()]
+        before = [Block(module) for attribute in self.family.before for module in getattr(self.module, attribute, ())]
+        return before + [Block(module, site) for site, module in self.modules.items()]
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """Tokens down and across of a latent; what does not fill a patch is filled up."""
@@ -123,7 +127,9 @@ class Transformer(Network):
         a_tensor = tokens * int(attrgetter(self.family.width)(self.module)) * itemsize
         order = list(self.sites)
         blocks = len(order) if sites is None else order.index(self.last(sites)) + 1
-        recorded = 0 if sites is None else len(sites)
-        # The block that the pass ends in is kept whole, and of each recorded one the maps.
-        kept = (blocks - 1 + self.family.kept if run_again else blocks * self.family.kept) + recorded
+        blocks += len(self.blocks()) - len(order)
+        if run_again:
+            kept = blocks if sites is None else blocks - 1 + _ENDS
+        else:
+            kept = blocks * self.family.kept + len(sites or ())
         return int(shape[0] * a_tensor * kept)

@@ -21,6 +21,7 @@ load_pack()
 import comfy.sample  # noqa: E402
 import guided  # noqa: E402
 import kept  # noqa: E402
+import recording  # noqa: E402
 import regulation  # noqa: E402
 import torch  # noqa: E402
 from prompt_fidelity.core.maps.probabilities import MapMean, probabilities  # noqa: E402
@@ -38,7 +39,7 @@ from prompt_fidelity.host.sampling.kept import Kept, alias  # noqa: E402
 from prompt_fidelity.host.text import encode_with_targets  # noqa: E402
 
 PROMPTS = ("a red ball and a blue ring", "a green bar and a yellow pole", "a blue ball and a red bar and a green ring")
-PARTS = ("layer", "image", "update", "guided", "pictures", "kept", "streamed")
+PARTS = ("layer", "image", "update", "guided", "pictures", "kept", "streamed", "recording")
 
 
 # Two objects of "a black car and a white clock", as the CLIP tokenizer places them.
@@ -380,6 +381,9 @@ def main() -> None:
         for name, sizes in result["kept_bytes"].items():
             print(f"  {name:12s} {sizes['kept'] / 1e9:.2f} GB, run again {sizes['run_again'] / 1e9:.3f} GB", end=" ")
             print(f"(estimated {sizes['estimated'] / 1e9:.2f} and {sizes['estimated_run_again'] / 1e9:.3f})")
+    if "recording" in parts:
+        print("Recording in one block of the published width, 1024 x 1024, bfloat16, one row:", flush=True)
+        result |= recording.recording_costs(max(options.repeats, 2))
     if "streamed" in parts:
         print(f"A gradient pass on the SD1.5 architecture, {options.size} x {options.size}, float32:", flush=True)
         result |= streamed_costs(options.size, max(options.repeats, 3))

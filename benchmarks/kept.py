@@ -94,7 +94,7 @@ def kept(family: str, latent: tuple[int, int], dtype: torch.dtype, run_again: bo
     x, named = _inputs(family, network, latent, dtype)
     tokens = named["context"].shape[1]
     tap = Tap(known, OnePicture(latent, tokens), sites, tokens, size, PROMPT if known.joint else None)
-    model_options: dict = {"transformer_options": {"optimized_attention_override": _pytorchs} if known.joint else {}}
+    model_options: dict = {"transformer_options": {"optimized_attention_override": pytorchs} if known.joint else {}}
     tap.install(model_options)
     options = model_options["transformer_options"]
     options |= {"uuids": [0], "cond_or_uncond": [0]}
@@ -130,7 +130,7 @@ def _context(network: torch.nn.Module) -> int:
     return next(part for name, part in network.named_modules() if name.endswith("attn2.to_k")).in_features
 
 
-def _pytorchs(func, *arguments, **named):
+def pytorchs(func, *arguments, **named):
     """What a card attends with."""
     return attention_pytorch(*arguments, **named)
 

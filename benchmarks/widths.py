@@ -5,8 +5,6 @@ Meant for PyTorch's meta device, where weights are not there, or for one block o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import comfy.supported_models
@@ -37,9 +35,9 @@ _QWEN_IMAGE = {
 
 @dataclass(frozen=True)
 class Published:
-    """`supported` is the host's class, `config` the network's. `text` [tokens, C] is what a usual prompt becomes, `more`
-    the sizes of what else the network is called with. `depths` are the entries of `config` that say how many blocks of
-    a kind there are.
+    """`supported` is the host's class, `config` the network's. `text` [tokens, C] is what a usual prompt becomes,
+    `more` the sizes of what else the network is called with. `depths` are the entries of `config` that say how many
+    blocks of a kind there are.
     """
 
     supported: str

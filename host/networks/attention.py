@@ -78,8 +78,8 @@ class Attention(ABC):
 
     @abstractmethod
     def shares(self, rows: slice, columns: Sequence[int] | None = None) -> Tensor:
-        """What each pixel's attention gives to each column of the text, differentiable: [rows, heads, pixels, columns];
-        those that are not among `columns` may be 0.
+        """What each pixel's attention gives to each of those columns of the text, or to all, differentiable: [rows,
+        heads, pixels, columns].
         """
 
     @abstractmethod
@@ -120,7 +120,8 @@ class CrossAttention(Attention):
         return self.k.transpose(1, 2)
 
     def shares(self, rows: slice, columns: Sequence[int] | None = None) -> Tensor:
-        return probabilities(self.q[rows], self.k[rows], self.scale, self._mask_of(rows))
+        shares = probabilities(self.q[rows], self.k[rows], self.scale, self._mask_of(rows))
+        return shares if columns is None else shares[..., list(columns)]
 
     def scores(self, rows: slice, tokens: int) -> Tensor:
         # A conditioning that was batched with a longer one is repeated: its first copy alone gives the same attention.
@@ -180,17 +181,12 @@ class JointAttention(Attention):
         """The matrix of all pixels and columns is never there, and what is kept of it for a gradient is what is asked
         for.
         """
-        count = self.text.stop - self.text.start
-        wanted = list(range(count)) if columns is None else [column for column in columns if column < count]
-        index = torch.tensor(wanted, dtype=torch.long, device=self.q.device)
-        own = self._scores(rows, self.text.start + index)
+        wanted = range(self.text.stop - self.text.start) if columns is None else columns
+        index = self.text.start + torch.tensor(list(wanted), dtype=torch.long, device=self.q.device)
+        own = self._scores(rows, index)
         if self.normaliser is not None:
-            shares = (own - self._normaliser_of(rows)).exp()
-        else:
-            shares = own.softmax(dim=-1) * self._given_to(rows, self.text.start + index)
-        if len(wanted) == count:
-            return shares
-        return shares.new_zeros(*shares.shape[:-1], count).index_copy(-1, index, shares)
+            return (own - self._normaliser_of(rows)).exp()
+        return own.softmax(dim=-1) * self._given_to(rows, index)
 
     def _scores(self, rows: slice, columns: slice | Tensor) -> Tensor:
         """Of the picture's queries."""

@@ -43,10 +43,15 @@ class TwiceAttention(JointAttention):
         return (self.text.stop - self.text.start) - (self.k.shape[2] - self.text.stop)
 
     def shares(self, rows: slice, columns: Sequence[int] | None = None) -> Tensor:
-        first, once = super().shares(rows, columns), self._once
-        again = None if columns is None else [column - once for column in columns if column >= once]
-        second = JointAttention.shares(replace(self, text=self._second), rows, again)
-        return torch.cat([first[..., :once], first[..., once:] + second], dim=-1)
+        wanted = list(range(self.text.stop - self.text.start) if columns is None else columns)
+        twice = [place for place, column in enumerate(wanted) if column >= self._once]
+        second = replace(self, text=self._second)
+        again = JointAttention.shares(second, rows, [wanted[place] - self._once for place in twice])
+        return (
+            super()
+            .shares(rows, wanted)
+            .index_add(-1, torch.tensor(twice, dtype=torch.long, device=again.device), again)
+        )
 
     def scores(self, rows: slice, tokens: int) -> Tensor:
         """Those of a token that stands there twice are one, of both together."""

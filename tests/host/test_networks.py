@@ -241,7 +241,7 @@ def test_a_word_that_stands_there_twice(dtype, tolerance):
 
     torch.testing.assert_close(attention.shares(rows), of_words(), rtol=0, atol=tolerance)
     some = attention.shares(rows, [1, 6])
-    torch.testing.assert_close(some[..., [1, 6]], of_words()[..., [1, 6]], rtol=0, atol=tolerance)
+    torch.testing.assert_close(some, of_words()[..., [1, 6]], rtol=0, atol=tolerance)
     own = attention.scores(rows, 8)
     before, after = attention.whole(own, rows, own), attention.whole(own + change, rows, own)
     scores[rows, :, :18, 18:26] += change
@@ -263,8 +263,7 @@ def test_the_closed_form_is_a_softmax_of_edited_scores(dtype, tolerance, masked)
     shares = scores.softmax(-1)[rows, :, 10:28, 2:10]
     torch.testing.assert_close(attention.shares(rows), shares, rtol=0, atol=tolerance)
     some = attention.shares(rows, [1, 6])
-    torch.testing.assert_close(some[..., [1, 6]], shares[..., [1, 6]], rtol=0, atol=tolerance)
-    assert some[..., [0, 2, 3, 4, 5, 7]].abs().max() == 0
+    torch.testing.assert_close(some, shares[..., [1, 6]], rtol=0, atol=tolerance)
 
     change = 3.0 * noise(1, 3, 18, 8, seed=9).to(dtype)
     own = attention.scores(rows, 8)

@@ -97,16 +97,15 @@ class CrossMixes(Mixes):
         """A cross-attention's `forward`, its output mixed; x [rows, pixels, C]."""
         if self._asking:
             raise _Text(context)
-        given = forward(x, context, *arguments, **named)
-        out = _first(given)
+        out = forward(x, context, *arguments, **named)
         options = options_of(named)
         if not self._texts or options.get(SITE, site) is None:
-            return given
+            return out
         call = self.rows.call(options)
         size = self._network.grid(*call.shape[1:])
         parts = self.rows.parts(options, x.shape[0])
         if not parts or not self.rows.makes_map(size, x.shape[1]):
-            return given
+            return out
         mixed = out.clone()
         for part in parts:
             if part.place is None:
@@ -120,9 +119,8 @@ class CrossMixes(Mixes):
             hidden = x[part.rows][:, covered]
             hidden = hidden if self.learning else hidden.detach()
             alone = {**named, "transformer_options": {**options, SITE: None}}
-            those = rows_taken(arguments, covered, x.shape[1])  # of what is said of each pixel, such as its place
             local = torch.stack(
-                [_first(forward(hidden, text.expand(len(hidden), -1, -1), *those, **alone)) for text in self._texts]
+                [forward(hidden, text.expand(len(hidden), -1, -1), *arguments, **alone) for text in self._texts]
             )
             negative = self.rows.negative(options, part, out.shape[0])
             unconditional = None if negative is None else out[negative][:, covered]
@@ -131,9 +129,4 @@ class CrossMixes(Mixes):
                 1, covered, self.mixer.mix(mine[:, covered], local, site, size, unconditional, view).to(mine.dtype)
             )
             mixed[part.rows] = mine
-        return (mixed, *given[1:]) if isinstance(given, tuple) else mixed
-
-
-def _first(given: Tensor | tuple[Tensor, ...]) -> Tensor:
-    """An attention's output: some (HunyuanDiT's) hand it out as the first of several things."""
-    return given[0] if isinstance(given, tuple) else given
+        return mixed

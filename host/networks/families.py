@@ -128,7 +128,13 @@ CROSS = {
         "PixArt", (("block", "blocks"),), kept=18, words="cross_attn", hands_on=False, least=64
     ),
     "model_base.HunyuanDiT": Family(
-        "HunyuanDiT", (("block", "blocks"),), kept=18, words="attn2", hands_on=False, further=True
+        "HunyuanDiT",
+        (("block", "blocks"),),
+        kept=18,
+        words="attn2",
+        hands_on=False,
+        further=True,
+        twice=True,
     ),
 }
 HIDREAM = Family(
@@ -136,6 +142,7 @@ HIDREAM = Family(
     (("double", "double_stream_blocks"), ("single", "single_stream_blocks")),
     width="inner_dim",
     order=_PICTURE_FIRST,
+    twice=True,
 )
 FAMILIES: dict[str, Callable[[torch.nn.Module], Network]] = {
     "ldm.modules.diffusionmodules.openaimodel.UNetModel": UNet,

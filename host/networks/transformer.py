@@ -30,6 +30,7 @@ class Family:
     that holds its attention to the words, if that is to be announced in the block's place. `before` names stacks of
     blocks that the picture goes through before it meets the words. `hands_on`: whether the
     network hands the host's options on to its blocks. `least`: how many cells a picture must have at least, one way.
+    `twice`: whether a prompt comes as two texts, of two encoders in two of the conditioning's tensors.
 
     The rest is about one row of tokens that all attend to each other. `order` says what stands in it, from the first to
     the last: "references" are whatever else the network is shown, there or not. `registers` are tokens of the network's
@@ -49,6 +50,7 @@ class Family:
     words: str = ""
     hands_on: bool = True
     least: int = 1
+    twice: bool = False
     order: tuple[str, ...] = ("text", "picture")
     registers: int = 0
     multiple: str = ""
@@ -116,6 +118,10 @@ class Transformer(Network):
     def blocks(self) -> list[Block]:
         before = [Block(module) for attribute in self.family.before for module in getattr(self.module, attribute, ())]
         return before + [Block(module, site) for site, module in self.modules.items()]
+
+    @property
+    def mixes_prompts(self) -> bool:
+        return not self.family.twice
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """Tokens down and across of a latent; what does not fill a patch is filled up."""

@@ -14,6 +14,7 @@ from functools import partial
 
 import comfy.supported_models
 import torch
+from comfy.ldm.chroma_radiance.model import ChromaRadianceParams
 
 TEXT = 48  # width of the text
 _HEADS = {"hidden_size": 32, "num_heads": 2, "mlp_ratio": 2.0}
@@ -57,7 +58,7 @@ _RADIANCE = {
     **_CHROMA, "image_model": "chroma_radiance", "in_channels": 3, "out_channels": 3, "patch_size": 4,
     "nerf_hidden_size": 8, "nerf_mlp_ratio": 2, "nerf_depth": 1, "nerf_max_freqs": 2, "nerf_tile_size": 0,
     "nerf_final_head_type": "linear", "nerf_embedder_dtype": torch.float32, "use_x0": False,
-    "use_sequential_txt_ids": False,
+    **{name: False for name in ("use_sequential_txt_ids",) if name in ChromaRadianceParams.__dataclass_fields__},
 }  # fmt: skip
 _QWEN = {
     "image_model": "qwen_image", "in_channels": 64, "out_channels": 16, "num_layers": 3, "attention_head_dim": 16,

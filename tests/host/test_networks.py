@@ -323,7 +323,7 @@ def test_a_resolution_that_is_none():
 
 
 # What ComfyUI 0.18.2 and 0.16.3 don't have yet.
-NEWER = {"lens", "krea2", "ideogram4", "mage_flow", "joyimage", "boogu", "pixeldit"}
+NEWER = {"lens", "krea2", "ideogram4", "mage_flow", "joyimage", "boogu", "pixeldit", "ernie"}
 
 
 def test_every_family_of_the_list_is_made_through_the_hosts_own_classes():

@@ -7,7 +7,7 @@ from ..host.models.demo_model import load_demo_model
 from ..host.models.demo_scenes import load_demo_scenes
 from .types import CATEGORY
 
-LOADERS = {"shapes": load_demo_model, "scenes": load_demo_scenes}
+LOADERS = {"scenes": load_demo_scenes, "shapes": load_demo_model}
 
 
 class FidelityLoadDemoModel(io.ComfyNode):
@@ -25,7 +25,7 @@ class FidelityLoadDemoModel(io.ComfyNode):
                 io.Combo.Input(
                     "model",
                     options=list(LOADERS),
-                    default="shapes",
+                    default="scenes",
                     optional=True,
                     tooltip="shapes: TinyShapes, coloured shapes, built like Stable Diffusion 1. scenes: TinyScenes, "
                     "animals and things as emoji, built like Flux.",
@@ -35,7 +35,7 @@ class FidelityLoadDemoModel(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model: str = "shapes") -> io.NodeOutput:
+    def execute(cls, model: str = "shapes") -> io.NodeOutput:  # what prompts of earlier versions mean, which name none
         return io.NodeOutput(*LOADERS[model]())
 
 

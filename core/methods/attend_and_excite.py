@@ -22,7 +22,7 @@ from ..maps.competition import (
 from ..maps.distances import first_max
 from ..maps.probabilities import smooth
 from ..prompt.targets import Targets
-from .base import LatentLoss, LatentLossSettings, check_token_axis, setting
+from .base import PREDICTION, LatentLoss, LatentLossSettings, check_token_axis, setting
 from .losses import Losses
 
 
@@ -55,7 +55,10 @@ class AttendAndExcite(LatentLoss):
     paper = "2301.13826"
     PRESETS = {
         "published": AttendAndExciteSettings(),
-        "demo": AttendAndExciteSettings(step_size=60.0, refine_at=(), refine_steps=0, sharpness=3.0),
+        "one-pass": AttendAndExciteSettings(refine_at=(), refine_steps=0, acts_on=PREDICTION),
+        "demo": AttendAndExciteSettings(
+            step_size=60.0, refine_at=(), refine_steps=0, sharpness=3.0, acts_on=PREDICTION
+        ),
     }
     settings: AttendAndExciteSettings
 

@@ -28,7 +28,7 @@ class Facts:
 class Rule:
     """Where `fits` holds, the first of `choices` that the pack has is taken; `because` completes "… because …".
 
-    "a+b" is both methods at once.
+    "a+b" is both methods at once, "a:p" with the preset p unless the model has one of its own.
     """
 
     fits: Callable[[Facts], bool]
@@ -38,13 +38,19 @@ class Rule:
 
 _BETTER = " and no layout is connected (with one from Predict Layout, Space-Time Attention did best in the benchmark)"
 
-# The order of choices follows the benchmark's table (benchmarks/fidelity.py), best first. In transformers moving the
-# latent does little and editing the attention more, as has been found on PixArt (arXiv 2503.17675).
+# The order of choices follows the benchmark's table (benchmarks/fidelity.py), best first; for networks in which words
+# and picture share one softmax, its table of TinyScenes. In transformers of the other kind moving the latent does
+# little and editing the attention more, as has been found on PixArt (arXiv 2503.17675).
 RULES = (
     Rule(
         lambda f: f.layout and f.objects > 0,
         ("space_time+attention_regulation", "space_time"),
         "a layout says where the objects go",
+    ),
+    Rule(
+        lambda f: f.joint and f.objects >= 2 and not f.tight,
+        ("focus+t_sam:one-pass", "focus"),
+        "words and picture share their attention in this model, where these two did best in the benchmark, in one pass",
     ),
     Rule(
         lambda f: f.transformer and f.objects > 0,
@@ -131,10 +137,13 @@ class Auto(Method):
             if not rule.fits(facts):
                 continue
             for choice in rule.choices:
-                names = choice.split("+")
-                if all(name in self.methods for name in names):
-                    chosen = [self.methods[name] for name in names]
-                    methods = [method(method.settings_for(situation.family)) for method in chosen]
+                named = [part.partition(":")[::2] for part in choice.split("+")]
+                if all(name in self.methods for name, _ in named):
+                    methods = [self._with_preset(name, preset, situation.family) for name, preset in named]
                     method = methods[0] if len(methods) == 1 else CombinedMethods([(each, 1.0) for each in methods])
                     return method, f"{method.title}, because {rule.because}."
         raise MethodError("None of the pack's methods fits this prompt. Choose one in Select Method.")
+
+    def _with_preset(self, name: str, preset: str, family: str) -> Method:
+        method = self.methods[name]
+        return method(method.settings_for(family if family in method.PRESETS else preset))

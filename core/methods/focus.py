@@ -74,7 +74,11 @@ class Focus(LatentLoss):
     title = "FOCUS"
     paper = "2510.02315"
     of_the_whole = True
-    PRESETS = {"published": FocusSettings(), "demo": FocusSettings(step_size=8.0, decay=0.0, end=0.5, attributes=False)}
+    PRESETS = {
+        "published": FocusSettings(),
+        "scenes": FocusSettings(step_size=30.0),
+        "demo": FocusSettings(step_size=8.0, decay=0.0, end=0.5, attributes=False),
+    }
     settings: FocusSettings
 
     def applies(self, targets: Targets) -> bool:

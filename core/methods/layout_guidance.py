@@ -15,7 +15,7 @@ from torch import Tensor
 from ..maps.probabilities import smooth
 from ..maps.view import View
 from ..prompt.targets import Targets
-from .base import setting
+from .base import PREDICTION, setting
 from .in_layout import LayoutLoss, LayoutLossSettings, Placed
 from .losses import Losses
 
@@ -59,6 +59,7 @@ class LayoutGuidance(LayoutLoss):
     paper = "2304.03373"
     PRESETS = {
         "published": LayoutGuidanceSettings(),
+        "scenes": LayoutGuidanceSettings(end=0.5, refine_at=(), refine_steps=0, acts_on=PREDICTION),
         "demo": LayoutGuidanceSettings(end=0.5, refine_at=(), refine_steps=0),
     }
     settings: LayoutGuidanceSettings

@@ -108,6 +108,7 @@ class SpaceTime(OutputMix):
         "repo": SpaceTimeSettings(
             rule="published", weight=5.0, divide=True, region="disc", overlap="add", place="corner"
         ),
+        "scenes": SpaceTimeSettings(rule="published", weight=1.0, end=0.5, local="{}"),
         "demo": SpaceTimeSettings(rule="published", weight=1.0, local="{}"),  # it never learned "a photo of"
     }
     settings: SpaceTimeSettings

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..maps.distances import pixel_distributions, symmetric_kl
 from ..maps.probabilities import smooth, wide
 from ..prompt.targets import Targets
-from .base import LatentLoss, LatentLossSettings, check_token_axis, setting
+from .base import PREDICTION, LatentLoss, LatentLossSettings, check_token_axis, setting
 from .losses import Losses
 
 
@@ -68,7 +68,11 @@ class SynGen(LatentLoss):
     name = "syngen"
     title = "SynGen"
     paper = "2306.08877"
-    PRESETS = {"published": SynGenSettings(), "demo": SynGenSettings(step_size=1.0)}
+    PRESETS = {
+        "published": SynGenSettings(),
+        "one-pass": SynGenSettings(acts_on=PREDICTION),
+        "demo": SynGenSettings(step_size=1.0, end=0.2, acts_on=PREDICTION),
+    }
     settings: SynGenSettings
 
     def applies(self, targets: Targets) -> bool:

@@ -17,7 +17,7 @@ from torch.nn.functional import cosine_similarity
 from ..maps.distances import COSINE_EPS, cosine_matrix
 from ..maps.probabilities import smooth
 from ..prompt.targets import Targets
-from .base import LatentLoss, LatentLossSettings, MethodError, check_token_axis, setting
+from .base import PREDICTION, LatentLoss, LatentLossSettings, MethodError, check_token_axis, setting
 from .losses import Losses
 
 _ROW_EPS = 1e-7
@@ -100,7 +100,9 @@ class TSAM(LatentLoss):
         "paper-free": TSAMSettings(step_size=40.0, **_PAPER),
         # The demo model's text attention is even: raised to the 4th power after the rows are normalised, nothing is
         # left.
-        "demo": TSAMSettings(step_size=1.0, **(_PAPER | {"power_first": True})),
+        "one-pass": TSAMSettings(refine_at=(), refine_steps=0, acts_on=PREDICTION),
+        "scenes": TSAMSettings(end=0.5, refine_at=(), refine_steps=0, acts_on=PREDICTION),
+        "demo": TSAMSettings(step_size=1.0, acts_on=PREDICTION, **(_PAPER | {"power_first": True})),
     }
     settings: TSAMSettings
 

@@ -63,7 +63,7 @@ def _opened(called: Callable) -> Callable:
     if isinstance(called, MethodType):
         owner, function = called.__self__, called.__func__
     else:
-        owner, function = called, getattr(type(called), "__call__", None)
+        owner, function = called, type(called).__call__
     if not isinstance(function, FunctionType):
         return called
     opened = _undecorated(function)

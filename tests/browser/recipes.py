@@ -30,26 +30,44 @@ class Source:
     download: dict | None = None  # name, url and directory of the file, as ComfyUI offers to fetch it
     guidance: float | None = None  # of Flux
     hint: str = ""
+    seed: int = 0
 
     def sampling(self) -> dict:
         names = {"steps": self.steps, "cfg": self.cfg, "sampler": self.sampler, "scheduler": self.scheduler}
         return {**names, "negative prompt": ""}
 
 
-_CARD = json.loads((ROOT / "assets" / "tinyshapes.json").read_text())["sampling"]
+def demo_model(name: str, prompt: str, seed: int, hint: str) -> Source:
+    """One of the pack's own models, as its card says to sample it; from `seed` it lacks an object, plainly."""
+    card = json.loads((ROOT / "assets" / f"tiny{name}.json").read_text())["sampling"]
+    return Source(
+        ("FidelityLoadDemoModel", {"model": name}, "Load Demo Model"),
+        (card["width"], card["height"]),
+        card["steps"],
+        card["cfg"],
+        card["sampler"],
+        card["scheduler"],
+        prompt,
+        hint=hint,
+        seed=seed,
+    )
+
+
 # The one place that says which model the demo workflows use, and what it is asked to draw.
-DEMO = Source(
-    ("FidelityLoadDemoModel", {"model": "shapes"}, "Load Demo Model"),
-    (_CARD["width"], _CARD["height"]),
-    _CARD["steps"],
-    _CARD["cfg"],
-    _CARD["sampler"],
-    _CARD["scheduler"],
-    "a red ball and a blue ring",
-    hint="The demo model knows ball, ring, bar, pole, cross and cup in red, green, blue, yellow, purple, black and "
-    "white.",
+DEMO = demo_model(
+    "scenes",
+    "a cat and a red backpack",
+    3,
+    "The demo model knows cat, dog, bird, bear, lion, horse, elephant, monkey, frog, turtle, rabbit and mouse; and, in "
+    "ten colours, backpack, glasses, crown, suitcase, chair, balloon, bow, car, bowl, clock and apple.",
 )
-DEMO_SEED = 2  # plainly, this one lacks an object
+# For what TinyCLIP looks at, which knows shapes only.
+SHAPES = demo_model(
+    "shapes",
+    "a red ball and a blue ring",
+    2,
+    "The demo model knows ball, ring, bar, pole, cross and cup in red, green, blue, yellow, purple, black and white.",
+)
 
 
 def checkpoint(file: str, url: str, **settings) -> Source:
@@ -122,11 +140,11 @@ def beginning(source: Source) -> dict[str, Node]:
     }
 
 
-def drawn(source: Source, at: tuple[int, int], prefix: str, seed: int = DEMO_SEED) -> dict[str, Node]:
+def drawn(source: Source, at: tuple[int, int], prefix: str) -> dict[str, Node]:
     """Both pictures, with the one seed, and what shows them."""
     x, y = at
     return {
-        "both": Node(BOTH, (x, y, 300, 400), {**source.sampling(), "seed": seed}),
+        "both": Node(BOTH, (x, y, 300, 400), {**source.sampling(), "seed": source.seed}),
         "view": Node("FidelityViewMaps", (x + 380, y - 560, 760, 480)),
         "save": Node("SaveImage", (x + 800, y + 20, 340, 400), {"filename_prefix": f"fidelity/{prefix}"}, "Picture"),
         "compare": Node("ImageCompare", (x + 380, y + 90, 380, 400), {}, "With or without: move the mouse over it"),
@@ -146,14 +164,14 @@ DRAWING = (
 
 
 def one_node(
-    source: Source, prefix: str, seed: int = DEMO_SEED, kind: Blueprint = FIDELITY, widgets: dict | None = None
+    source: Source, prefix: str, kind: Blueprint = FIDELITY, widgets: dict | None = None
 ) -> tuple[dict[str, Node], tuple]:
     """Prompt Fidelity as one node, and the two pictures."""
     _, height = kind.size
     nodes = {
         **beginning(source),
         "fidelity": Node(kind, (360, -150 - height, 340, height), {"prompt": source.prompt, **(widgets or {})}),
-        **drawn(source, (790, 160), prefix, seed),
+        **drawn(source, (790, 160), prefix),
     }
     wires = (
         *DRAWING,
@@ -195,7 +213,7 @@ def start_here() -> Recipe:
     return Recipe("1 Start here, nothing left out - Prompt Fidelity", START, DEMO, *one_node(DEMO, "start"))
 
 
-COLOURS_PROMPT, COLOURS_SEED = "a green cross and a yellow cup", 5
+COLOURS_PROMPT, COLOURS_SEED = "a white suitcase and a pink balloon", 0  # plainly, one is in the other's colour
 COLOURS = f"""# Colours on the right object
 
 ## Press **Run**
@@ -212,8 +230,8 @@ COLOURS = f"""# Colours on the right object
 
 
 def colours() -> Recipe:
-    source = replace(DEMO, prompt=COLOURS_PROMPT)
-    nodes, wires = one_node(source, "colours", COLOURS_SEED)
+    source = replace(DEMO, prompt=COLOURS_PROMPT, seed=COLOURS_SEED)
+    nodes, wires = one_node(source, "colours")
     nodes["view"].widgets["attributes"] = True
     return Recipe("2 Two objects, right colours - Prompt Fidelity", COLOURS, source, nodes, wires)
 
@@ -267,7 +285,7 @@ COMPARE = f"""# Which method helps here?
 
 Every row shows the same four pictures, from one seed: plainly and with three methods. **Scores** says how well they fit the prompt by CLIP, the whole of it and the object that fits worst. Higher is better.
 
-1. Change the **prompt** in *Extract Targets*. {DEMO.hint}
+1. Change the **prompt** in *Extract Targets*. {SHAPES.hint}
 2. Choose other methods in *Select Method*.
 3. Change the **seed**: one seed proves nothing. (For hundreds of prompts there is `benchmarks/fidelity.py`.)
 
@@ -280,15 +298,15 @@ The button in the corner of *Compare methods* opens it.
 
 def compare() -> Recipe:
     nodes = {
-        **beginning(DEMO),
-        "load": Node(DEMO.loader[0], (0, -250, 290, 110), DEMO.loader[1], DEMO.loader[2]),
-        "targets": Node("FidelityExtractTargets", (360, -700, 340, 330), {"text": DEMO.prompt}),
+        **beginning(SHAPES),
+        "load": Node(SHAPES.loader[0], (0, -250, 290, 110), SHAPES.loader[1], SHAPES.loader[2]),
+        "targets": Node("FidelityExtractTargets", (360, -700, 340, 330), {"text": SHAPES.prompt}),
         **{
             f"method {i}": Node("FidelitySelectMethod", (0, -60 + 200 * i, 290, 110), {"method": name}, f"Method {i + 1}")
             for i, name in enumerate(COMPARED)
         },
         "clip": Node("FidelityLoadDemoCLIP", (0, 730, 290, 80)),
-        "all": Node(COMPARISON, (790, -250, 300, 500), {**DEMO.sampling(), "seed": DEMO_SEED}),
+        "all": Node(COMPARISON, (790, -250, 300, 500), {**SHAPES.sampling(), "seed": SHAPES.seed}),
         **{
             f"save {i}": Node(
                 "SaveImage", (1180, -640 + 470 * i, 340, 370),
@@ -317,7 +335,7 @@ def compare() -> Recipe:
         *(("all", f"method {i}" if i else "plain", f"save {i}", "images") for i in range(4)),
         ("all", "scores", "scores", "source"),
     )
-    return Recipe("4 Attend and Excite, which one - Prompt Fidelity", COMPARE, DEMO, nodes, wires)
+    return Recipe("4 Attend and Excite, which one - Prompt Fidelity", COMPARE, SHAPES, nodes, wires)
 
 
 SEEDS = f"""# Pick a good seed
@@ -358,7 +376,7 @@ TUNED_NOTE = f"""# Tuned for one picture
 
 *Prompt Fidelity, tuned by CLIP* draws the picture several times from the same noise. CLIP looks at it, the whole and every object's place, and each object's weight at each step is changed so that CLIP sees more of the prompt.
 
-1. Change the **prompt**. {DEMO.hint}
+1. Change the **prompt**. {SHAPES.hint}
 2. Change the **seed**: it goes to both that need it. Steps, cfg and scheduler must be the same in both, too.
 3. The text under *Weights* can be pasted into a *Space-Time Weights* node, to use them again without a search.
 
@@ -368,13 +386,13 @@ TUNED_NOTE = f"""# Tuned for one picture
 
 
 def tuned() -> Recipe:
-    search = {"steps": OPTIMISED_STEPS, "cfg": DEMO.cfg, "scheduler": DEMO.scheduler}
-    nodes, wires = one_node(DEMO, "tuned", kind=TUNED, widgets=search)
+    search = {"steps": OPTIMISED_STEPS, "cfg": SHAPES.cfg, "scheduler": SHAPES.scheduler}
+    nodes, wires = one_node(SHAPES, "tuned", kind=TUNED, widgets=search)
     nodes["both"].widgets["steps"] = OPTIMISED_STEPS
     del nodes["both"].widgets["seed"]  # comes by wire
     more = {
         "clip": Node("FidelityLoadDemoCLIP", (0, -260, 290, 80)),
-        "seed": Node("PrimitiveInt", (0, 520, 290, 90), {"value": DEMO_SEED}, "Seed"),
+        "seed": Node("PrimitiveInt", (0, 520, 290, 90), {"value": SHAPES.seed}, "Seed"),
         "plot": Node("PreviewImage", (1170, -1290, 760, 360), {}, "Loss over the epochs"),
         "weights": Node("PreviewAny", (1170, -860, 760, 360), {}, "Weights"),
     }
@@ -389,7 +407,7 @@ def tuned() -> Recipe:
         ("fidelity", "weights", "weights", "source"),
     )
     return Recipe(
-        "6 Tuned for one picture, slow - Prompt Fidelity", TUNED_NOTE, DEMO, {**nodes, **more}, (*wires, *wired)
+        "6 Tuned for one picture, slow - Prompt Fidelity", TUNED_NOTE, SHAPES, {**nodes, **more}, (*wires, *wired)
     )
 
 
@@ -412,7 +430,7 @@ To draw only one picture, put a KSampler of your own in the place of *Draw with 
 
 
 def own(number: int, family: str, source: Source, more: str = "") -> Recipe:
-    nodes, wires = one_node(source, family.lower().replace(" ", ""), 0)
+    nodes, wires = one_node(source, family.lower().replace(" ", ""))
     if source.guidance is not None:
         nodes["guidance"] = Node("FluxGuidance", (390, -40, 300, 60), {"guidance": source.guidance})
         wires = (

@@ -55,7 +55,8 @@ def test_a_layout_decides_where_there_is_a_method_for_it():
     ("situation", "names", "because"),
     [
         (Situation(transformer=True), ["attention_regulation"], "the model is a transformer"),
-        (Situation(transformer=True, joint=True), ["attention_regulation"], "2503.17675"),
+        (Situation(transformer=True), ["attention_regulation"], "2503.17675"),
+        (Situation(transformer=True, joint=True), ["focus", "t_sam"], "share their attention"),
         (Situation(transformer=True, joint=True, tight=True), ["attention_regulation"], "the model is a transformer"),
         (Situation(tight=True), ["attention_regulation"], "memory holds little more than the model"),
         (Situation(layout=True, transformer=True), ["space_time", "attention_regulation"], "a layout says"),
@@ -79,14 +80,22 @@ def test_the_method_of_a_layout_needs_no_gradients():
     assert reason.startswith("Space-Time Attention + Attention Regulation") and "layout" in reason
 
 
+def test_a_joint_transformer_is_drawn_in_one_pass_whether_or_not_it_has_presets_of_its_own():
+    for family, preset in (("", "one-pass"), ("scenes", "scenes")):
+        method, _ = chosen(make_targets(), Situation(family=family, transformer=True, joint=True))
+        assert method.parts[1].method.preset == preset
+        assert all(part.method.settings.acts_on == "prediction" for part in method.parts)
+
+
 @pytest.mark.parametrize("objects", [OBJECTS, BARE, ()])
 def test_the_demo_model_gets_its_own_preset(objects):
     assert chosen(make_targets(objects), Situation(family="demo"))[0].preset == "demo"
 
 
 def test_the_table_ends_with_a_rule_for_everything():
-    names = {name for rule in RULES for choice in rule.choices for name in choice.split("+")}
-    assert names <= {*METHODS}
+    named = {tuple(part.split(":")) for rule in RULES for choice in rule.choices for part in choice.split("+")}
+    assert {name for name, *_ in named} <= {*METHODS}
+    assert all(preset in METHODS[name].PRESETS for name, *presets in named for preset in presets)
     assert RULES[-1].fits(None)
 
 

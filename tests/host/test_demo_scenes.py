@@ -69,8 +69,8 @@ def test_the_node_offers_both_models(monkeypatch, file, tmp_path):
     (choice,) = node.FidelityLoadDemoModel.GET_SCHEMA().inputs
     assert (choice.id, choice.options, choice.default, choice.optional) == (
         "model",
-        ["shapes", "scenes"],
-        "shapes",
+        ["scenes", "shapes"],
+        "scenes",
         True,
     )
     with torch.inference_mode():

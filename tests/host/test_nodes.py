@@ -61,15 +61,15 @@ CONTRACT = {
     ),
 }
 PRESETS = {
-    "t_sam": ["repo", "paper", "paper-free", "demo"],
-    "attend_and_excite": ["published", "demo"],
-    "attention_regulation": ["default", "published", "demo"],
-    "syngen": ["published", "demo"],
+    "t_sam": ["repo", "paper", "paper-free", "one-pass", "scenes", "demo"],
+    "attend_and_excite": ["published", "one-pass", "demo"],
+    "attention_regulation": ["default", "published", "scenes", "demo"],
+    "syngen": ["published", "one-pass", "demo"],
     "divide_and_bind": ["paper", "demo"],
-    "space_time": ["paper", "repo", "demo"],
-    "layout_guidance": ["published", "demo"],
+    "space_time": ["paper", "repo", "scenes", "demo"],
+    "layout_guidance": ["published", "scenes", "demo"],
     "box_diff": ["published", "demo"],
-    "focus": ["published", "demo"],
+    "focus": ["published", "scenes", "demo"],
     "taca": ["published", "demo"],
 }
 

@@ -147,3 +147,41 @@ def test_nothing_of_a_pass_stays_on_the_model(monkeypatch):
         with pytest.raises(type(error)):
             draw("sd1", broken)
         assert left() == [] and torch.overrides._get_current_function_mode() is None
+
+
+def quantised(model, full_precision: bool):
+    """The network's linear layers as the host's own quantised ones (fp8 with a scale)."""
+    operations = comfy.ops.mixed_precision_ops({}, torch.float32, full_precision_mm=full_precision)
+    for parent in list(model.model.diffusion_model.modules()):
+        for name, layer in list(parent.named_children()):
+            if isinstance(layer, torch.nn.Linear):
+                scale = layer.weight.abs().max() / 448.0
+                stored = {
+                    "weight": (layer.weight / scale).to(torch.float8_e4m3fn),
+                    "weight_scale": scale,
+                    "comfy_quant": torch.tensor(list(b'{"format": "float8_e4m3fn"}'), dtype=torch.uint8),
+                }
+                stored |= {"bias": layer.bias.data} if layer.bias is not None else {}
+                there = operations.Linear(layer.in_features, layer.out_features, layer.bias is not None)
+                there.load_state_dict(stored)
+                setattr(parent, name, there)
+    return model
+
+
+@pytest.mark.parametrize("full_precision", [True, False])
+def test_quantised_weights_are_those_of_their_plain_copy(full_precision):
+    with torch.inference_mode():
+        plain, stored = load_random_model("sd1")[0], load_random_model("sd1")[0]
+        quantised(stored, full_precision)
+        weights = dict(stored.model.named_modules())
+        for name, layer in plain.model.named_modules():
+            if hasattr(weights[name], "quant_format"):
+                layer.weight.data = weights[name].weight.dequantize()
+    (picture, losses), (reference, expected) = draw("sd1", stored), draw("sd1", plain)
+    if full_precision:
+        assert torch.equal(picture, reference) and torch.equal(losses, expected)
+    else:  # the host rounds what goes into a layer too, outside of gradient passes
+        torch.testing.assert_close(losses[0], expected[0])
+        assert torch.isfinite(picture).all()
+        cosine = torch.nn.functional.cosine_similarity(picture.flatten(), reference.flatten(), dim=0)
+        assert cosine > 0.99, cosine

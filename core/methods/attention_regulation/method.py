@@ -111,6 +111,7 @@ class AttentionRegulation(ScoreEdit):
         "published": AttentionRegulationSettings(
             span="pieces", renormalise=False, start_weights="random", published_flaws=True
         ),
+        "scenes": AttentionRegulationSettings(span="phrase", iterations=100, size_weight=0.01, end=0.4),
         "demo": AttentionRegulationSettings(span="phrase", iterations=100, size_weight=0.01),
     }
     settings: AttentionRegulationSettings

@@ -92,6 +92,7 @@ def _situation(model, network: Network, family: str, layout: Layout | None) -> S
         family=family,
         transformer=not isinstance(network, UNet),
         joint=network.joint,
+        mixes=network.mixes_prompts,
         tight=is_tight(model),
     )
 

@@ -49,7 +49,7 @@ RULES = (
         "a layout says where the objects go",
     ),
     Rule(
-        lambda f: f.layout and f.objects > 0,
+        lambda f: f.layout and f.objects > 0 and not f.mixes,
         ("layout_guidance",),
         "a layout says where the objects go, and Space-Time Attention does not work with this model",
     ),

@@ -21,6 +21,7 @@ load_pack()
 import comfy.sample  # noqa: E402
 import guided  # noqa: E402
 import kept  # noqa: E402
+import recording  # noqa: E402
 import regulation  # noqa: E402
 import torch  # noqa: E402
 from prompt_fidelity.core.maps.probabilities import MapMean, probabilities  # noqa: E402
@@ -38,7 +39,7 @@ from prompt_fidelity.host.sampling.kept import Kept, alias  # noqa: E402
 from prompt_fidelity.host.text import encode_with_targets  # noqa: E402
 
 PROMPTS = ("a red ball and a blue ring", "a green bar and a yellow pole", "a blue ball and a red bar and a green ring")
-PARTS = ("layer", "image", "update", "guided", "pictures", "kept", "streamed")
+PARTS = ("layer", "image", "update", "guided", "pictures", "kept", "streamed", "recording")
 
 
 # Two objects of "a black car and a white clock", as the CLIP tokenizer places them.
@@ -227,7 +228,15 @@ def picture_costs(repeats: int) -> dict:
 
 
 # Pictures of the size that each family is made for, as latents.
-KEPT = {"sd15 512": ("sd15", (64, 64)), "sd21 768": ("sd21", (96, 96)), "sdxl 1024": ("sdxl", (128, 128))}
+KEPT = {
+    "sd15 512": ("sd15", (64, 64)),
+    "sd21 768": ("sd21", (96, 96)),
+    "sdxl 1024": ("sdxl", (128, 128)),
+    "flux 1024": ("flux", (128, 128)),
+    "sd35_large 1024": ("sd35_large", (128, 128)),
+    "z_image 1024": ("z_image", (128, 128)),
+    "qwen_image 1024": ("qwen_image", (128, 128)),
+}
 
 
 def kept_bytes() -> dict:
@@ -239,7 +248,7 @@ def kept_bytes() -> dict:
         sites, _ = network.looked_at("auto", *latent)
         sizes = found[name] = {}
         for key, again in (("kept", False), ("run_again", True)):
-            sizes[key] = kept.kept(model, latent, torch.bfloat16, again)
+            sizes[key] = kept.kept(family, latent, torch.bfloat16, again)
             estimate = "estimated" + ("_run_again" if again else "")
             sizes[estimate] = network.kept_bytes((1, 4, *latent), 2, again, sites)
     return {"kept_bytes": found}
@@ -372,6 +381,9 @@ def main() -> None:
         for name, sizes in result["kept_bytes"].items():
             print(f"  {name:12s} {sizes['kept'] / 1e9:.2f} GB, run again {sizes['run_again'] / 1e9:.3f} GB", end=" ")
             print(f"(estimated {sizes['estimated'] / 1e9:.2f} and {sizes['estimated_run_again'] / 1e9:.3f})")
+    if "recording" in parts:
+        print("Recording in one block of the published width, 1024 x 1024, bfloat16, one row:", flush=True)
+        result |= recording.recording_costs(max(options.repeats, 2))
     if "streamed" in parts:
         print(f"A gradient pass on the SD1.5 architecture, {options.size} x {options.size}, float32:", flush=True)
         result |= streamed_costs(options.size, max(options.repeats, 3))

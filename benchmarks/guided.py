@@ -14,9 +14,7 @@ from prompt_fidelity.core.prompt.targets import Attribute, Target, Targets
 from prompt_fidelity.host.networks.rows import KEY
 from prompt_fidelity.host.sampling.install import attach
 
-# What is measured, and what is changed in the method's first preset.
-WAYS = {name: (name, {}) for name in ("t_sam", "attend_and_excite", "syngen")}
-WAYS["t_sam_to_the_end"] = ("t_sam", {"end": 1.0})
+METHODS_MEASURED = ("t_sam", "attend_and_excite", "syngen")
 
 
 def with_work_for_every_loss(plain: Targets) -> Targets:
@@ -67,20 +65,19 @@ def guided_costs(
     draw(counted.model, own, x, steps)  # the warm-up counts
     plain_rows, times, further, kept = counted.count, {"plain": []}, {}, {}
 
-    def patched(way: str, source=model):
-        name, changes = WAYS[way]
-        settings = replace(METHODS[name]().settings, acts_on=PREDICTION, **changes)
+    def patched(name: str, source=model):
+        settings = replace(METHODS[name]().settings, acts_on=PREDICTION)
         with torch.inference_mode():
             return attach(source, METHODS[name](settings), targets)
 
-    for name in WAYS:
+    for name in METHODS_MEASURED:
         counted = Rows(model)
         with saved_bytes(model.model) as counter:
             draw(patched(name, counted.model)[0], own, x, 1)
         kept[name] = counter.total
     for _ in range(repeats):
         times["plain"].append(draw(model, own, x, steps))
-        for name in WAYS:
+        for name in METHODS_MEASURED:
             counted = Rows(model)
             guided, record = patched(name, counted.model)
             times.setdefault(name, []).append(draw(guided, own, x, steps))
@@ -89,7 +86,7 @@ def guided_costs(
             print(f"  {name} {times[name][-1]:.1f} s, plain {times['plain'][-1]:.1f} s", flush=True)
     plain = min(times["plain"])
     return {
-        "guided_image_ratio": {name: min(times[name]) / plain for name in WAYS},
+        "guided_image_ratio": {name: min(times[name]) / plain for name in METHODS_MEASURED},
         "guided_calls": further,
         "guided_bytes": kept,
         "guided_steps": steps,

@@ -11,12 +11,14 @@ from contextlib import contextmanager, nullcontext
 import comfy.ops
 import comfy.supported_models
 import torch
+from comfy.ldm.modules.attention import attention_pytorch
 from prompt_fidelity.core.maps.view import Place
 from prompt_fidelity.host.networks import families
 from prompt_fidelity.host.networks.calls import Call
 from prompt_fidelity.host.networks.rows import Part
 from prompt_fidelity.host.networks.tap import PassEnded, Tap
 from prompt_fidelity.host.sampling.grad import differentiable
+from widths import PUBLISHED
 
 UNET = {"image_size": 32, "in_channels": 4, "out_channels": 4, "model_channels": 320, "use_spatial_transformer": True,
         "use_temporal_attention": False, "legacy": False}  # fmt: skip
@@ -44,10 +46,13 @@ class SDXL(comfy.supported_models.SDXL):
 
 
 FAMILIES = {"sd15": SD15, "sd21": SD21, "sdxl": SDXL}
+PROMPT = range(1, 25)  # the tokens of a usual prompt among those of its encoder
 
 
 def model_of(family: str, dtype: torch.dtype, device: str = "meta") -> torch.nn.Module:
     """The host's model of a family at its published width, with weights that are not there."""
+    if family in PUBLISHED:
+        return PUBLISHED[family].model(dtype, device)
     config = FAMILIES[family](FAMILIES[family].unet_config)
     config.set_inference_dtype(dtype, None)
     with torch.inference_mode():
@@ -60,11 +65,13 @@ def network_of(family: str, dtype: torch.dtype, device: str = "meta") -> torch.n
 
 
 class OnePicture:
-    """In the place of the host layer's Rows: every row is the prompt's, and shows the whole of one picture."""
+    """In the place of the host layer's Rows: every row is the prompt's, of so many tokens, and shows the whole of one
+    picture.
+    """
 
-    def __init__(self, latent: tuple[int, int]):
+    def __init__(self, latent: tuple[int, int], tokens: int = 77):
         self.place = Place.whole(1, *latent)
-        self._call = Call((1, *latent), context=77)
+        self._call = Call((1, *latent), context=tokens)
 
     def call(self, options: dict) -> Call:
         return self._call
@@ -76,34 +83,42 @@ class OnePicture:
         return nullcontext
 
     def parts_of(self, attention) -> list[Part]:
-        return [Part(slice(0, attention.rows), 0, self.place, 77)]
+        return [Part(slice(0, attention.rows), 0, self.place, self._call.context)]
 
 
-def kept(
-    model: torch.nn.Module, latent: tuple[int, int], dtype: torch.dtype, run_again: bool, resolution: str = "auto"
-) -> int:
+def kept(family: str, latent: tuple[int, int], dtype: torch.dtype, run_again: bool, resolution: str = "auto") -> int:
     """Bytes that are kept when a pass for the gradient of one picture's latent ends."""
+    model = model_of(family, dtype)
     known, network = families.network_of(model), model.diffusion_model
     sites, size = known.looked_at(resolution, *latent)
-    tap = Tap(known, OnePicture(latent), sites, 77, size)
-    model_options: dict = {}
+    x, named = _inputs(family, network, latent, dtype)
+    tokens = named["context"].shape[1]
+    tap = Tap(known, OnePicture(latent, tokens), sites, tokens, size, PROMPT if known.joint else None)
+    model_options: dict = {"transformer_options": {"optimized_attention_override": pytorchs} if known.joint else {}}
     tap.install(model_options)
     options = model_options["transformer_options"]
     options |= {"uuids": [0], "cond_or_uncond": [0]}
-    device = next(network.parameters()).device
-    context = torch.zeros(1, 77, _context(network), dtype=dtype, device=device)
-    y = torch.zeros(1, network.label_emb[0][0].in_features, dtype=dtype, device=device) if network.num_classes else None
     with fused_attention(), differentiable(network, run_again=known if run_again else None, taps=[tap]) as keeps:
-        x = torch.zeros(1, 4, *latent, dtype=dtype, device=device).requires_grad_()
+        x = x.requires_grad_()
         with tap.listening(gradient=True) as recording:
             try:
-                network(x, torch.ones(1, device=device), context=context, y=y, transformer_options=options)
+                network(x, torch.ones(1, device=x.device), **named, transformer_options=options)
             except PassEnded:
                 pass
-        maps = recording.shown()
+        maps = recording.result()
         assert maps.requires_grad
         weights = {weight.untyped_storage()._cdata for weight in network.parameters()}
         return sum(size for storage, size in keeps.storages.items() if storage not in weights)
+
+
+def _inputs(family: str, network: torch.nn.Module, latent: tuple[int, int], dtype: torch.dtype):
+    device = next(network.parameters()).device
+    if family in PUBLISHED:
+        return PUBLISHED[family].inputs(latent, dtype, device)
+    named = {"context": torch.zeros(1, 77, _context(network), dtype=dtype, device=device)}
+    if network.num_classes:
+        named["y"] = torch.zeros(1, network.label_emb[0][0].in_features, dtype=dtype, device=device)
+    return torch.zeros(1, 4, *latent, dtype=dtype, device=device), named
 
 
 def with_blocks_run_again(model: torch.nn.Module):
@@ -115,12 +130,17 @@ def _context(network: torch.nn.Module) -> int:
     return next(part for name, part in network.named_modules() if name.endswith("attn2.to_k")).in_features
 
 
+def pytorchs(func, *arguments, **named):
+    """What a card attends with."""
+    return attention_pytorch(*arguments, **named)
+
+
 class _Fused(torch.autograd.Function):
     """What a fused attention keeps (flash, memory-efficient): its inputs, its output, and a number for each query."""
 
     @staticmethod
     def forward(ctx, q, k, v):
-        out = torch.empty_like(q)
+        out = q.new_empty(*q.shape[:-1], v.shape[-1])
         ctx.save_for_backward(q, k, v, out, torch.empty(q.shape[:-1], device=q.device))
         return out
 

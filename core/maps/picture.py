@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -22,10 +24,18 @@ class PictureMaps:
         self._sum: Tensor | None = None
         self._weight: float | Tensor = 0.0  # heads that made each pixel: one number, or [B, h, w] once there are parts
 
-    def add(self, probs: Tensor, h: int, w: int, place: Place | None = None) -> None:
-        """Take in one layer's probabilities [b, heads, h·w, tokens] at `place`, None for whole pictures."""
+    def add(
+        self, probs: Tensor, h: int, w: int, place: Place | None = None, columns: Sequence[int] | None = None
+    ) -> None:
+        """Take in one layer's probabilities [b, heads, h·w, tokens] at `place`, None for whole pictures; they may be
+        those of some `columns` alone.
+        """
         heads = probs.shape[1]
-        total = wide(probs).sum(dim=1)[..., : self.length]  # [b, h*w, length]
+        total = wide(probs).sum(dim=1)
+        if columns is not None:
+            index = torch.tensor(list(columns), device=total.device)
+            total = total.new_zeros(*total.shape[:-1], self.length).index_copy(-1, index, total)
+        total = total[..., : self.length]  # [b, h*w, length]
         self.size = self.size or (h, w)
         if (place is None or place.is_whole) and (h, w) == self.size:
             self._sum = total if self._sum is None else self._sum + total

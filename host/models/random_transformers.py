@@ -14,6 +14,7 @@ from functools import partial
 
 import comfy.supported_models
 import torch
+from comfy.ldm.chroma_radiance.model import ChromaRadianceParams
 
 TEXT = 48  # width of the text
 _HEADS = {"hidden_size": 32, "num_heads": 2, "mlp_ratio": 2.0}
@@ -57,7 +58,7 @@ _RADIANCE = {
     **_CHROMA, "image_model": "chroma_radiance", "in_channels": 3, "out_channels": 3, "patch_size": 4,
     "nerf_hidden_size": 8, "nerf_mlp_ratio": 2, "nerf_depth": 1, "nerf_max_freqs": 2, "nerf_tile_size": 0,
     "nerf_final_head_type": "linear", "nerf_embedder_dtype": torch.float32, "use_x0": False,
-    "use_sequential_txt_ids": False,
+    **{name: False for name in ("use_sequential_txt_ids",) if name in ChromaRadianceParams.__dataclass_fields__},
 }  # fmt: skip
 _QWEN = {
     "image_model": "qwen_image", "in_channels": 64, "out_channels": 16, "num_layers": 3, "attention_head_dim": 16,
@@ -128,6 +129,19 @@ _PIXELDIT = {
     "pixel_attn_hidden_size": 16, "pixel_num_groups": 2, "patch_depth": 3, "pixel_depth": 1, "patch_size": 4,
     "txt_embed_dim": TEXT, "txt_max_length": 300,
 }  # fmt: skip
+_ERNIE = {
+    "image_model": "ernie", "hidden_size": 32, "num_attention_heads": 2, "num_layers": 3, "ffn_hidden_size": 48,
+    "in_channels": 128, "out_channels": 128, "patch_size": 1, "text_in_dim": TEXT, "rope_axes_dim": (4, 6, 6),
+}  # fmt: skip
+_PIXART = {
+    "image_model": "pixart_sigma", "num_heads": 2, "patch_size": 8, "hidden_size": 48, "in_channels": 4, "depth": 3,
+    "caption_channels": TEXT, "micro_condition": False, "model_max_length": 77, "pe_interpolation": None,
+}  # fmt: skip
+_HUNYUAN_DIT = {
+    "image_model": "hydit", "depth": 4, "hidden_size": 32, "num_heads": 2, "in_channels": 4, "mlp_ratio": 2.0,
+    "text_states_dim": TEXT, "text_states_dim_t5": TEXT, "text_len": 77, "text_len_t5": 16, "patch_size": 2,
+    "qk_norm": True,
+}  # fmt: skip
 # What stands inside networks at a width that no config says: (module of comfy.ldm, class) and what it is made with.
 _ADAPTER = {"source_dim": TEXT, "target_dim": TEXT, "model_dim": 32, "num_layers": 1, "num_heads": 2}
 
@@ -136,7 +150,8 @@ _ADAPTER = {"source_dim": TEXT, "target_dim": TEXT, "model_dim": 32, "num_layers
 class Transformer:
     """`supported` is the name of the host's class in comfy.supported_models, `config` that of the network; a latent has
     `channels`, and a dimension for its one frame if it is `framed`. `patch`: cells to a token, one way.
-    `masked`: whether the network is to be told which of the text's tokens are any.
+    `masked`: whether the network is to be told which of the text's tokens are any. `beside`: what of a prompt it gets
+    besides the text and its pooled vector, by the host's name for it, in which size.
     """
 
     supported: str
@@ -146,6 +161,7 @@ class Transformer:
     patch: int = 2
     masked: bool = False
     parts: dict = field(hash=False, default_factory=dict)
+    beside: dict[str, tuple[int, ...]] = field(hash=False, default_factory=dict)
 
 
 TRANSFORMERS = {
@@ -178,6 +194,19 @@ TRANSFORMERS = {
     "ideogram4": Transformer("Ideogram4", _IDEOGRAM, channels=128, patch=1),
     "joyimage": Transformer("JoyImage", _JOY, framed=True),
     "pixeldit": Transformer("PixelDiTT2I", _PIXELDIT, channels=3, patch=4),
+    "hidream": Transformer("HiDream", _HIDREAM, beside={"conditioning_llama3": (2, 20, TEXT)}),
+    "ernie": Transformer("ErnieImage", _ERNIE, channels=128, patch=1),
+    "pixart": Transformer("PixArtSigma", _PIXART, channels=4, patch=8),
+    "pixart_alpha": Transformer(
+        "PixArtAlpha", {**_PIXART, "image_model": "pixart_alpha", "micro_condition": True}, channels=4, patch=8
+    ),
+    "hunyuan_dit": Transformer(
+        "HunyuanDiT",
+        _HUNYUAN_DIT,
+        channels=4,
+        masked=True,
+        beside={"conditioning_mt5xl": (16, TEXT), "attention_mask_mt5xl": (16,)},
+    ),
 }
 
 

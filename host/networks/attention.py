@@ -15,9 +15,9 @@ import torch
 from comfy.ldm.modules.attention import attention_pytorch
 from torch import Tensor
 
-from ...core.maps.probabilities import probabilities, scores
+from ...core.maps.probabilities import probabilities, scores, wide
 
-_WIDTH_OF_SHARE = 8  # of the values that the words' share is found with: the narrowest that every kernel takes
+_NARROW = 8
 
 
 def split_heads(tensor: Tensor, heads: int) -> Tensor:
@@ -78,8 +78,8 @@ class Attention(ABC):
 
     @abstractmethod
     def shares(self, rows: slice, columns: Sequence[int] | None = None) -> Tensor:
-        """What each pixel's attention gives to each column of the text, differentiable: [rows, heads, pixels, columns];
-        those that are not among `columns` may be 0.
+        """What each pixel's attention gives to each of those columns of the text, or to all, differentiable: [rows,
+        heads, pixels, columns].
         """
 
     @abstractmethod
@@ -120,7 +120,8 @@ class CrossAttention(Attention):
         return self.k.transpose(1, 2)
 
     def shares(self, rows: slice, columns: Sequence[int] | None = None) -> Tensor:
-        return probabilities(self.q[rows], self.k[rows], self.scale, self._mask_of(rows))
+        shares = probabilities(self.q[rows], self.k[rows], self.scale, self._mask_of(rows))
+        return shares if columns is None else shares[..., list(columns)]
 
     def scores(self, rows: slice, tokens: int) -> Tensor:
         # A conditioning that was batched with a longer one is repeated: its first copy alone gives the same attention.
@@ -146,7 +147,8 @@ class CrossAttention(Attention):
 @dataclass(kw_only=True)
 class JointAttention(Attention):
     """`picture` are the picture's queries, `text` the columns of the conditioning among the keys. `filled_in_front`:
-    whether what the text was filled up with stands in front of it.
+    whether what the text was filled up with stands in front of it. `normaliser` is the logarithm of the sum of each
+    query's exponentiated scores, [rows, heads, queries], if the layer's own kernel has told it.
 
     Edits follow from the words' columns alone: with p a column's probability, v its value and δ what is added to its
     score, out' = (out + Σ p(e^δ − 1)v) / (1 + Σ p(e^δ − 1)), as the picture's own columns keep their proportions.
@@ -155,6 +157,7 @@ class JointAttention(Attention):
     picture: slice
     text: slice
     filled_in_front: bool = False
+    normaliser: Tensor | None = None
 
     joint: ClassVar[bool] = True
 
@@ -166,33 +169,45 @@ class JointAttention(Attention):
     def words(self) -> Tensor:
         return self.k[:, :, self.text].transpose(1, 2)
 
+    @property
+    def _all_text(self) -> slice:
+        """All columns that are the text's."""
+        return self.text
+
     def behind(self, first: int) -> JointAttention:
         return replace(self, text=slice(self.text.start + first, self.text.stop)) if first else self
 
     def shares(self, rows: slice, columns: Sequence[int] | None = None) -> Tensor:
-        """By a second, fused attention whose values single the columns out: the matrix of all pixels and columns is
-        never there, and what is kept of it for a gradient is what is asked for.
+        """The matrix of all pixels and columns is never there, and what is kept of it for a gradient is what is asked
+        for.
         """
-        width, count = self.q.shape[-1], self.text.stop - self.text.start
-        wanted = list(range(count)) if columns is None else [column for column in columns if column < count]
-        found = []
-        for at in range(0, len(wanted), width):
-            some = torch.tensor(wanted[at : at + width], device=self.q.device)
-            values = self.q.new_zeros(self.k.shape[2], width)
-            values[self.text.start + some, torch.arange(len(some), device=self.q.device)] = 1.0
-            found.append(self._attended(rows, values)[..., : len(some)])
-        shares = torch.cat(found, dim=-1)
-        if len(wanted) == count:
-            return shares
-        index = torch.tensor(wanted, device=shares.device)
-        return shares.new_zeros(*shares.shape[:-1], count).index_copy(-1, index, shares)
+        wanted = range(self.text.stop - self.text.start) if columns is None else columns
+        index = self.text.start + torch.tensor(list(wanted), dtype=torch.long, device=self.q.device)
+        own = self._scores(rows, index)
+        if self.normaliser is not None:
+            return (own - self._normaliser_of(rows)).exp()
+        return own.softmax(dim=-1) * self._given_to(rows, index)
 
-    def _attended(self, rows: slice, values: Tensor) -> Tensor:
-        """What the picture's queries get of `values` [columns, width] in the place of this attention's own."""
+    def _scores(self, rows: slice, columns: slice | Tensor) -> Tensor:
+        """Of the picture's queries."""
+        mask = self._mask_of(rows, self.picture)
+        mask = mask if mask is None or mask.shape[-1] == 1 else mask[..., columns]
+        return scores(self.q[rows, :, self.picture], self.k[rows][:, :, columns], self.scale, mask)
+
+    def _normaliser_of(self, rows: slice) -> Tensor:
+        return self.normaliser[rows, :, self.picture, None].to(wide(self.q[:0]).dtype)
+
+    def _given_to(self, rows: slice, columns: slice | Tensor) -> Tensor:
+        """What the picture's queries give to those columns together, [rows, heads, pixels, 1], in the precision of
+        `scores`: by a second, fused attention whose values are 1 for them.
+        """
         q, k = self.q[rows, :, self.picture], self.k[rows]
+        # The narrowest values that every kernel of a card takes; the processor's takes those of the keys' width alone.
+        values = q.new_zeros(k.shape[2], _NARROW if q.is_cuda else q.shape[-1])
+        values[columns] = 1.0
         # The host's function; the override that listens to it is reached by transformer options alone.
         named = {} if self.scale is None else {"scale": self.scale}
-        return attention_pytorch(
+        given = attention_pytorch(
             q,
             k,
             values.expand(*k.shape[:2], *values.shape),
@@ -202,19 +217,19 @@ class JointAttention(Attention):
             skip_output_reshape=True,
             **named,
         )
+        return wide(given[..., :1])
 
     def _share(self, rows: slice) -> Tensor:
-        """The text's part of each pixel's attention, [rows, heads, pixels, 1] in the precision of `scores`."""
-        values = self.q.new_zeros(self.k.shape[2], _WIDTH_OF_SHARE)
-        values[self.text] = 1.0
-        share = self._attended(rows, values)[..., :1]
-        return (share if share.dtype == torch.float64 else share.float()).clamp(0.0, 1.0)
+        """The text's part of each pixel's attention, [rows, heads, pixels, 1]."""
+        if self.normaliser is None:
+            share = self._given_to(rows, self._all_text)
+        else:
+            total = self._scores(rows, self._all_text).logsumexp(dim=-1, keepdim=True)
+            share = (total - self._normaliser_of(rows)).exp()
+        return share.clamp(0.0, 1.0)
 
     def scores(self, rows: slice, tokens: int) -> Tensor:
-        mask = self._mask_of(rows, self.picture)
-        columns = slice(self.text.start, self.text.start + tokens)
-        mask = mask if mask is None or mask.shape[-1] == 1 else mask[..., columns]
-        return scores(self.q[rows, :, self.picture], self.k[rows, :, columns], self.scale, mask)
+        return self._scores(rows, slice(self.text.start, self.text.start + tokens))
 
     def whole(self, scores: Tensor, rows: slice, plain: Tensor) -> Tensor:
         """One column more than there are words: what is left, which the picture divides among its own."""
@@ -225,14 +240,17 @@ class JointAttention(Attention):
     def changed(self, out: Tensor, rows: slice, plain: Tensor, final: Tensor) -> Tensor:
         mine = out[rows].clone()
         before = mine[:, :, self.picture] if self.heads_apart else split_heads(mine[:, self.picture], self.q.shape[1])
-        tokens = final.shape[-1] - 1
         left, left_before = final[..., -1:], plain[..., -1:]
         # Where nothing was left for the picture its output is the words' alone.
         kept = torch.where(left_before > 0, left / left_before, torch.ones_like(left))
-        values = self.v[rows, :, self.text.start : self.text.start + tokens].to(final.dtype)
-        after = before.to(final.dtype) * kept + (final[..., :-1] - plain[..., :-1] * kept) @ values
+        after = before.to(final.dtype) * kept + self._valued(final[..., :-1] - plain[..., :-1] * kept, rows)
         if self.heads_apart:
             mine[:, :, self.picture] = after.to(out.dtype)
         else:
             mine[:, self.picture] = after.transpose(1, 2).flatten(2).to(out.dtype)
         return mine
+
+    def _valued(self, weights: Tensor, rows: slice) -> Tensor:
+        """The words' values [rows, heads, pixels, d], each times its weight [rows, heads, pixels, tokens]."""
+        columns = slice(self.text.start, self.text.start + weights.shape[-1])
+        return weights @ self.v[rows, :, columns].to(weights.dtype)

@@ -177,6 +177,11 @@ class Network(ABC):
         frame = (1,) if self.frames else ()
         return torch.zeros(1, self.channels, *frame, max(height // self.pixels, 1), max(width // self.pixels, 1))
 
+    @property
+    def mixes_prompts(self) -> bool:
+        """Whether an object's own prompt can be mixed in."""
+        return True
+
     def check(self, shape: tuple[int, ...]) -> None:
         """Raises HostError for latents of `shape` that it cannot be worked with at."""
         if len(shape) == 5 and shape[2] != 1:

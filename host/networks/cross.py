@@ -6,23 +6,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
-
 from .announcing import KEY as SITE
-from .announcing import Announced
 from .attention import CrossAttention, heads_first
-from .base import Finder, Site
+from .base import Finder
 from .cross_mixes import CrossMixes
 from .transformer import Transformer
 
 
 class Cross(Transformer):
     joint = False
-
-    @property
-    def attentions(self) -> dict[Site, torch.nn.Module]:
-        """Every cross-attention by its block."""
-        return {site: getattr(block, self.family.words) for site, block in self.modules.items()}
 
     def finder(self) -> CrossFinder:
         return CrossFinder(self)
@@ -36,7 +28,7 @@ class CrossFinder(Finder):
 
     def __init__(self, network: Cross):
         self._network = network
-        self._announced = Announced(network.attentions)
+        self._announced = network.announced()
 
     def install(self, model_options: dict, listens: Callable, replaced: Callable) -> None:
         self._announced.put()
@@ -53,7 +45,8 @@ class CrossFinder(Finder):
         reshaped = bool(named.get("skip_reshape"))
         width = q.shape[-1] if reshaped or q.ndim == 4 else q.shape[-1] // heads
         q, k, v = (heads_first(tensor, width, reshaped) for tensor in (q, k, v))
-        if call.context not in (None, k.shape[2]):  # a picture that is attended to beside the text
+        further = self._network.family.further
+        if not further and call.context not in (None, k.shape[2]):  # a picture that is attended to beside the text
             return None
         return CrossAttention(
             site,

@@ -6,6 +6,7 @@ smallest picture there is, up to its first cross-attention. Only pixels that som
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -15,9 +16,9 @@ from torch import Tensor
 
 from ...core.control.outputs import OutputMixer
 from .announcing import KEY as SITE
-from .announcing import Announced
 from .base import Mixes, Site
 from .calls import named_neighbours
+from .handed import options_of
 from .mixes import UNKNOWN_PLACE, is_mixed_by
 from .passes import draws_the_picture
 from .rows import Part, Rows
@@ -48,7 +49,7 @@ class CrossMixes(Mixes):
         self.local = local
         self.learning = learning
         self._network = network
-        self._announced = Announced(network.attentions, self._attended)
+        self._announced = network.announced(self._attended)
         self._neighbours = ""
         self._asking = False
         self._texts: list[Tensor] = []  # of the call at work: what the blocks get of each local prompt, [1, tokens, C]
@@ -81,7 +82,7 @@ class CrossMixes(Mixes):
     def _text(self, local: Tensor, part: Part, executor, x, t, context, options: dict, more: dict) -> Tensor:
         row = torch.tensor([part.rows.start])
         x, t, more = (rows_taken(value, row, x.shape[0]) for value in (x, t, more))
-        side = self._network.patch
+        side = math.ceil(self._network.family.least / self._network.patch) * self._network.patch
         self._asking = True
         try:
             with torch.no_grad():
@@ -97,7 +98,7 @@ class CrossMixes(Mixes):
         if self._asking:
             raise _Text(context)
         out = forward(x, context, *arguments, **named)
-        options = named.get("transformer_options") or {}
+        options = options_of(named)
         if not self._texts or options.get(SITE, site) is None:
             return out
         call = self.rows.call(options)

@@ -17,6 +17,7 @@ import torch
 from ..errors import HostError
 from .base import Network
 from .cross import Cross
+from .hidream import HiDream
 from .joint import Joint
 from .transformer import Family
 from .unet import UNet
@@ -33,16 +34,25 @@ JOINT = {
     "model_base.ChromaRadiance": Family("Chroma Radiance", **_LIKE_FLUX),
     "model_base.LongCatImage": Family("LongCat-Image", order=_WITH_REFERENCES, **_LIKE_FLUX),
     "model_base.Flux2": Family("Flux.2", _DOUBLE_AND_SINGLE, announces=True, order=_WITH_REFERENCES, front=512),
-    "model_base.SD3": Family("Stable Diffusion 3", (("joint", "joint_blocks"),), usual=(("joint", 4 / 38, 16 / 38),)),
+    "model_base.SD3": Family(
+        "Stable Diffusion 3", (("joint", "joint_blocks"),), usual=(("joint", 4 / 38, 16 / 38),), kept=16
+    ),
     "model_base.QwenImage": Family(
         "Qwen-Image",
         (("double", "transformer_blocks"),),
         width="inner_dim",
+        kept=16,
         announces=True,
         order=_WITH_REFERENCES,
     ),
     "model_base.Lumina2": Family(
-        "Lumina 2", (("double", "layers"),), width="dim", announces=True, multiple="pad_tokens_multiple", kept=18
+        "Lumina 2",
+        (("double", "layers"),),
+        width="dim",
+        before=("noise_refiner",),
+        kept=25,
+        announces=True,
+        multiple="pad_tokens_multiple",
     ),
     "model_base.HunyuanImage21": Family("HunyuanImage 2.1", _DOUBLE_AND_SINGLE, announces=True, further=True),
     "model_base.AuraFlow": Family(
@@ -51,9 +61,14 @@ JOINT = {
         width="init_x_linear.out_features",
         registers=8,
     ),
-    "model_base.Omnigen2": Family("OmniGen2", (("layer", "layers"),), order=_REFERENCES_BETWEEN),
+    "model_base.Omnigen2": Family(
+        "OmniGen2", (("layer", "layers"),), before=("noise_refiner",), order=_REFERENCES_BETWEEN
+    ),
     "model_base.Boogu": Family(
-        "Boogu", (("double", "double_stream_layers"), ("single", "single_stream_layers")), order=_REFERENCES_BETWEEN
+        "Boogu",
+        (("double", "double_stream_layers"), ("single", "single_stream_layers")),
+        before=("noise_refiner",),
+        order=_REFERENCES_BETWEEN,
     ),
     "model_base.Krea2": Family(
         "Krea 2",
@@ -88,6 +103,9 @@ JOINT = {
         order=("picture", "references", "text"),
     ),
     "model_base.PixelDiTT2I": Family("PixelDiT", (("patch", "patch_blocks"),)),
+    "model_base.ErnieImage": Family(
+        "Ernie-Image", (("layer", "layers"),), order=_PICTURE_FIRST, words="self_attention", hands_on=False
+    ),
 }
 CROSS = {
     "model_base.CosmosPredict2": Family(
@@ -105,9 +123,30 @@ CROSS = {
     "model_base.Kandinsky5": Family(
         "Kandinsky 5", (("block", "visual_transformer_blocks"),), width="model_dim", kept=18, words="cross_attention"
     ),
+    # A picture of under 33 cells divides by zero in its table of positions.
+    "model_base.PixArt": Family(
+        "PixArt", (("block", "blocks"),), kept=18, words="cross_attn", hands_on=False, least=64
+    ),
+    "model_base.HunyuanDiT": Family(
+        "HunyuanDiT",
+        (("block", "blocks"),),
+        kept=18,
+        words="attn2",
+        hands_on=False,
+        further=True,
+        twice=True,
+    ),
 }
+HIDREAM = Family(
+    "HiDream",
+    (("double", "double_stream_blocks"), ("single", "single_stream_blocks")),
+    width="inner_dim",
+    order=_PICTURE_FIRST,
+    twice=True,
+)
 FAMILIES: dict[str, Callable[[torch.nn.Module], Network]] = {
     "ldm.modules.diffusionmodules.openaimodel.UNetModel": UNet,
+    "model_base.HiDream": partial(HiDream, HIDREAM),
     **{name: partial(Joint, family) for name, family in JOINT.items()},
     **{name: partial(Cross, family) for name, family in CROSS.items()},
 }

@@ -23,6 +23,10 @@ class Joint(Transformer):
     def finder(self) -> JointFinder:
         return JointFinder(self)
 
+    def attention(self, **parts) -> JointAttention:
+        """One of its attentions, by the fields of JointAttention."""
+        return JointAttention(**parts)
+
     def mixes(self, mixer, rows, local, learning: bool = False) -> JointMixes:
         return JointMixes(self.finder(), mixer, rows, self.texts(local), learning)
 
@@ -61,7 +65,7 @@ class JointFinder(Finder):
     def __init__(self, network: Joint):
         self._network = network
         self._sites = network.sites
-        self._announced = Announced({} if network.family.announces else network.modules)
+        self._announced = Announced({}) if network.family.announces else network.announced()
 
     def install(self, model_options: dict, listens: Callable, replaced: Callable) -> None:
         self._announced.put()
@@ -94,16 +98,16 @@ class JointFinder(Finder):
         if k.shape[1] < q.shape[1]:  # keys that several heads share
             repeats = q.shape[1] // k.shape[1]
             k, v = k.repeat_interleave(repeats, dim=1), v.repeat_interleave(repeats, dim=1)
-        return JointAttention(
-            site,
-            self._network.grid(*call.shape[1:]),
-            options,
-            q,
-            k,
-            v,
-            named.get("mask"),
-            named.get("scale"),
-            bool(named.get("skip_output_reshape")),
+        return self._network.attention(
+            site=site,
+            size=self._network.grid(*call.shape[1:]),
+            options=options,
+            q=q,
+            k=k,
+            v=v,
+            mask=named.get("mask"),
+            scale=named.get("scale"),
+            heads_apart=bool(named.get("skip_output_reshape")),
             picture=places[0],
             text=places[1],
             filled_in_front=self._network.family.front > 0,

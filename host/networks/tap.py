@@ -18,10 +18,11 @@ from ...core.copies import CopiesToItself
 from ...core.maps.picture import PictureMaps
 from ...core.maps.probabilities import fold_repeats
 from ...core.maps.view import Shown
-from .attention import Attention, CrossAttention
+from .attention import Attention, CrossAttention, JointAttention
 from .base import Network, Site
 from .calls import named_neighbours
 from .edits import EditChain
+from .normaliser import Normaliser
 from .passes import draws_the_picture
 from .rows import Part, Rows
 from .skips import part_from_skips
@@ -89,10 +90,13 @@ class GradientRecording(Recording):
         self.end_after = end_after
         self.heard: dict[Site, Shown] = {}
 
-    def take(self, site: Site, part: Part, probs: torch.Tensor, h: int, w: int) -> None:
-        """A layer's probabilities [rows, heads, h·w, tokens] of one part of the pictures."""
+    def take(
+        self, site: Site, part: Part, probs: torch.Tensor, h: int, w: int, columns: Sequence[int] | None = None
+    ) -> None:
+        """A layer's probabilities [rows, heads, h·w, tokens, or those of `columns`] of one part of the pictures."""
         if self.heard.setdefault(site, Shown()).add(part.place):
-            self._kept_in.add(fold_repeats(probs, part.tokens), h, w, part.place)
+            probs = fold_repeats(probs, part.tokens) if columns is None else probs
+            self._kept_in.add(probs, h, w, part.place, columns)
 
     @property
     def _kept_in(self) -> PictureMaps:
@@ -130,9 +134,11 @@ class GuidedRecording(GradientRecording):
     def _kept_in(self) -> PictureMaps:
         return self._own
 
-    def take(self, site: Site, part: Part, probs: torch.Tensor, h: int, w: int) -> None:
+    def take(
+        self, site: Site, part: Part, probs: torch.Tensor, h: int, w: int, columns: Sequence[int] | None = None
+    ) -> None:
         self._images = self._images or tuple(part.place.images)
-        super().take(site, part, probs, h, w)
+        super().take(site, part, probs, h, w, columns)
 
     def taken(self) -> torch.Tensor | None:
         """Maps [images, h, w, length] with their graph, of the images and as far as the pass showed them, or None if no
@@ -251,28 +257,31 @@ class Tap(CopiesToItself):
 
     def _override(self, previous: Callable | None) -> Callable:
         def attend(func, q, k, v, heads, *args, **kwargs):
+            def attended(kernel):
+                if previous is not None:
+                    return previous(kernel, q, k, v, heads, *args, **kwargs)
+                return kernel(q, k, v, heads, *args, **kwargs)
+
             if not self._listens(q, kwargs.get("transformer_options")):
-                return (
-                    previous(func, q, k, v, heads, *args, **kwargs)
-                    if previous
-                    else func(q, k, v, heads, *args, **kwargs)
-                )
+                return attended(func)
             named = {**kwargs, "mask": args[0]} if args else kwargs
             attention = self._finder.attention(q, k, v, heads, named, self.rows.call)
-            probs = None
-            if q.requires_grad:
-                # The artist's kernel (sage, flash, sub-quadratic) may have no backward pass: PyTorch's own has.
-                func = attention_pytorch
-            if attention is not None:
-                probs = self._differentiable(attention)
-            if previous is not None:
-                out = previous(func, q, k, v, heads, *args, **kwargs)
-            elif probs is not None and probs.shape[0] == q.shape[0] and isinstance(attention, CrossAttention):
+            # The artist's kernel (sage, flash, sub-quadratic) may have no backward pass: PyTorch's own has.
+            func = attention_pytorch if q.requires_grad else func
+            if attention is None:
+                return attended(func)
+            probs = self._differentiable(attention)
+            whole = probs is not None and probs.shape[0] == q.shape[0]
+            if previous is None and whole and isinstance(attention, CrossAttention):
                 # The probabilities are there and saved for backward already; a second, fused attention would save more.
                 out = attention.attended(probs)
+            elif isinstance(attention, JointAttention) and self._looks_at(attention.site):
+                with Normaliser(q, k, named.get("mask")) as heard:
+                    out = attended(func)
+                attention.normaliser = heard.of(*attention.q.shape[:3])
             else:
-                out = func(q, k, v, heads, *args, **kwargs)
-            return out if attention is None else self._finished(out, attention)
+                out = attended(func)
+            return self._finished(out, attention)
 
         return attend
 
@@ -298,17 +307,29 @@ class Tap(CopiesToItself):
                 probs = self._shares(attention, everyone, parts[0])
             for part in parts:
                 own = probs[part.rows] if whole else self._shares(attention, part.rows, part)
-                recording.take(site, part, own, *attention.size)
+                recording.take(site, part, own, *attention.size, self._columns(attention, part))
         if site == recording.end_after:
             recording.ended()
         return probs
 
     def _shares(self, attention: Attention, rows: slice, part: Part) -> torch.Tensor:
-        """The probabilities of those rows, of the columns of `part`'s text that are to be recorded, or of all: as where
-        a conditioning is repeated.
+        """The probabilities of those rows, of the `_columns` of `part`'s text."""
+        return attention.behind(part.first).shares(rows, self._columns(attention, part))
+
+    def _columns(self, attention: Attention, part: Part) -> Sequence[int] | None:
+        """Those that are looked at, where they can be had alone; None for all: as where a conditioning is repeated, or
+        where all are needed for the layer's output.
         """
-        attention = attention.behind(part.first)
-        return attention.shares(rows, self.columns if attention.words.shape[1] == part.tokens else None)
+        alone = attention.joint and attention.words.shape[1] - part.first == part.tokens
+        return self.columns if alone else None
+
+    def _looks_at(self, site: Site) -> bool:
+        """Whether what is attended to there is to be shown or edited in the pass at work."""
+        if self.recording is not None and not self.recording.draws:
+            return False
+        return (self.recording is not None and site in self.recording.sites) or (
+            self._edits_now and self.edits.acts_at(site)
+        )
 
     def _finished(self, out, attention: Attention):
         """A layer's output with the edits applied; its maps are recorded as they are after the edits."""
@@ -329,9 +350,11 @@ class Tap(CopiesToItself):
             return
         for part in self._known(self.rows.parts_of(attention)):
             if recording.news(site, part):
-                mine = self._edited(part)
-                mine = self._shares(attention, part.rows, part) if mine is None else mine
-                recording.maps.add(fold_repeats(mine, part.tokens), *attention.size, part.place)
+                mine, columns = self._edited(part), None
+                if mine is None:
+                    mine, columns = self._shares(attention, part.rows, part), self._columns(attention, part)
+                mine = fold_repeats(mine, part.tokens) if columns is None else mine
+                recording.maps.add(mine, *attention.size, part.place, columns)
 
     def _known(self, parts: list[Part]) -> list[Part]:
         """Those of which it is known what they show."""

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from operator import attrgetter
 
 import torch
 
+from .announcing import Announced
 from .base import Block, Network, Site
 from .chosen import chosen_sites
 
 _LEVELS = 4  # maps can be had at the grid's own size, and at halves of it
 _TEXT = 512  # tokens of a usual text encoder, for estimates
+_ENDS = 12  # what is kept of a block that a pass ends in, in tensors of its width: what stands before its attention
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,10 @@ class Family:
     blocks that are looked at unless the artist chooses others, (name, from, to) as shares of the stack's depth; all if
     there are none. `kept` is what a block keeps for backward, in tensors of its width, for estimates. `announces`:
     whether the host's options name the block at work (block_type, block_index). `words` is the attribute of a block
-    that holds its cross-attention.
+    that holds its attention to the words, if that is to be announced in the block's place. `before` names stacks of
+    blocks that the picture goes through before it meets the words. `hands_on`: whether the
+    network hands the host's options on to its blocks. `least`: how many cells a picture must have at least, one way.
+    `twice`: whether a prompt comes as two texts, of two encoders in two of the conditioning's tensors.
 
     The rest is about one row of tokens that all attend to each other. `order` says what stands in it, from the first to
     the last: "references" are whatever else the network is shown, there or not. `registers` are tokens of the network's
@@ -38,9 +44,13 @@ class Family:
     patch: str = "patch_size"
     width: str = "hidden_size"
     usual: tuple[tuple[str, float, float], ...] = ()
+    before: tuple[str, ...] = ()
     kept: int = 14
     announces: bool = False
     words: str = ""
+    hands_on: bool = True
+    least: int = 1
+    twice: bool = False
     order: tuple[str, ...] = ("text", "picture")
     registers: int = 0
     multiple: str = ""
@@ -70,6 +80,16 @@ class Transformer(Network):
             for number, block in enumerate(getattr(self.module, attribute, ()))
         }
 
+    @property
+    def attentions(self) -> dict[Site, torch.nn.Module]:
+        """What announces each site: the attention itself, or the block that it is in."""
+        words = self.family.words
+        return {site: getattr(block, words) if words else block for site, block in self.modules.items()}
+
+    def announced(self, around: Callable | None = None) -> Announced:
+        """The `attentions`, to be made to name themselves."""
+        return Announced(self.attentions, around, keeps=None if self.family.hands_on else self.module)
+
     def find_sites(self) -> dict[Site, int]:
         return dict.fromkeys(self.modules, self.patch)
 
@@ -96,7 +116,12 @@ class Transformer(Network):
         return sites  # a block has one attention to the words
 
     def blocks(self) -> list[Block]:
-        return [Block(module, site) for site, module in self.modules.items()]
+        before = [Block(module) for attribute in self.family.before for module in getattr(self.module, attribute, ())]
+        return before + [Block(module, site) for site, module in self.modules.items()]
+
+    @property
+    def mixes_prompts(self) -> bool:
+        return not self.family.twice
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """Tokens down and across of a latent; what does not fill a patch is filled up."""
@@ -108,7 +133,9 @@ class Transformer(Network):
         a_tensor = tokens * int(attrgetter(self.family.width)(self.module)) * itemsize
         order = list(self.sites)
         blocks = len(order) if sites is None else order.index(self.last(sites)) + 1
-        recorded = 0 if sites is None else len(sites)
-        # The block that the pass ends in is kept whole, and of each recorded one the maps.
-        kept = (blocks - 1 + self.family.kept if run_again else blocks * self.family.kept) + recorded
+        blocks += len(self.blocks()) - len(order)
+        if run_again:
+            kept = blocks if sites is None else blocks - 1 + _ENDS
+        else:
+            kept = blocks * self.family.kept + len(sites or ())
         return int(shape[0] * a_tensor * kept)

@@ -14,6 +14,7 @@ import torch
 
 from ..networks.base import Block, Network, Site
 from ..networks.edits import KEY as EDITS
+from ..networks.handed import at_work, options_of
 from ..networks.mixes import KEY as MIXES
 from ..networks.tap import Replay, Tap
 from .kept import Kept
@@ -61,14 +62,16 @@ class _RunAgain:
         return before
 
     def _run_block(self, forward: Callable, *arguments, **named):
-        if self._may_be_whole(named.get("transformer_options") or {}):
-            return self._again(partial(self._as_a_whole, forward), arguments, named)
+        options = options_of(named)
+        if self._may_be_whole(options):
+            return self._again(partial(self._as_a_whole, forward, options), arguments, named)
         self._whole = False
         return forward(*arguments, **named)
 
-    def _as_a_whole(self, forward: Callable, *arguments, **named):
+    def _as_a_whole(self, forward: Callable, options: dict, *arguments, **named):
         self._whole = True
-        return forward(*arguments, **named)
+        with at_work(options):
+            return forward(*arguments, **named)
 
     def _run_part(self, forward: Callable, *arguments, **named):
         return forward(*arguments, **named) if self._whole else self._again(forward, arguments, named)

@@ -9,6 +9,7 @@ import node_helpers
 import torch
 from prompt_fidelity.core.methods import METHODS, LatentLoss
 from prompt_fidelity.core.methods.base import LATENT
+from prompt_fidelity.core.prompt.targets import Stretch
 from prompt_fidelity.host.models.random_models import load_random_model
 from prompt_fidelity.host.models.random_transformers import TRANSFORMERS
 from prompt_fidelity.host.sampling.install import attach
@@ -35,10 +36,14 @@ def encoded(family: str, text: str = PROMPT, words: str = ""):
     """(conditioning, targets) of a prompt."""
     with torch.inference_mode():
         conditioning, targets = encode_with_targets(models(family)[1], text, words)
-        if family in TRANSFORMERS and TRANSFORMERS[family].masked:
-            mask = torch.ones(1, targets.length, dtype=torch.long)
-            conditioning = node_helpers.conditioning_set_values(conditioning, {"attention_mask": mask})
-        return conditioning, targets
+        made = TRANSFORMERS.get(family)
+        more = {"attention_mask": torch.ones(1, targets.length, dtype=torch.long)} if made and made.masked else {}
+        for name, size in made.beside.items() if made else ():
+            more[name] = torch.ones(1, *size) if "mask" in name else noise(1, *size, seed=len(text))
+            if "mask" not in name:
+                spans = (*targets.stretches, Stretch(targets.length, size[-2], name))
+                targets = replace(targets, length=targets.length + size[-2], spans=spans)
+        return node_helpers.conditioning_set_values(conditioning, more), targets
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:

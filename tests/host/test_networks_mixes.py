@@ -8,21 +8,24 @@ from hostkit import encoded, fingerprint, latent_of, models, noise, sample
 from prompt_fidelity.core.methods import METHODS, SpaceTime
 from prompt_fidelity.core.methods.base import PREDICTION
 from prompt_fidelity.core.methods.combined import CombinedMethods
+from prompt_fidelity.host.errors import HostError
 from prompt_fidelity.host.models.random_transformers import available
 from prompt_fidelity.host.networks.families import network_of
 from prompt_fidelity.host.sampling.install import attach
 from test_recompute import same
 from test_space_time import WHOLE, mixing, placed
 
-every_family = pytest.mark.parametrize("family", available())
+TWICE = ("hidream", "hunyuan_dit")  # which read a prompt with two encoders
+MIXED = [family for family in available() if family not in TWICE]
+every_family = pytest.mark.parametrize("family", MIXED)
 # Networks that refine a text before their blocks, or count the picture's positions behind it: a text filled up to the
 # length of another is not what it is alone.
-OF_A_LENGTH = {"lumina2", "z_image", "hunyuan_image", "longcat", "omnigen2", "boogu", "krea2"}
+OF_A_LENGTH = {"lumina2", "z_image", "hunyuan_image", "longcat", "omnigen2", "boogu", "krea2", "ernie"}
 FEW = ("flux", "sd3", "sd35_medium", "cosmos_predict2", "kandinsky5")  # for what depends on the method, not the family
 
 
 @pytest.mark.parametrize(
-    ("family", "preset"), [*((family, "paper") for family in available()), *((family, "repo") for family in FEW)]
+    ("family", "preset"), [*((family, "paper") for family in MIXED), *((family, "repo") for family in FEW)]
 )
 def test_changes_the_picture_and_leaves_no_trace(family, preset):
     model, size = models(family)[0], latent_of(family, batch=2)
@@ -44,8 +47,8 @@ def test_changes_the_picture_and_leaves_no_trace(family, preset):
 @pytest.mark.parametrize(
     ("family", "tokens"),
     [
-        *((family, 77) for family in sorted(OF_A_LENGTH & {*available()})),
-        *((f, 50) for f in available() if f not in OF_A_LENGTH),
+        *((family, 77) for family in sorted(OF_A_LENGTH & {*MIXED})),
+        *((f, 50) for f in MIXED if f not in OF_A_LENGTH),
     ],
 )
 def test_an_object_that_has_everything_is_drawn_from_its_own_prompt_alone(family, tokens):
@@ -78,6 +81,12 @@ def test_local_prompts_that_are_longer_than_the_prompt():
         plain = sample(models("flux")[0], "flux", size=size, steps=3, positive=expected, negative=short)
         torch.testing.assert_close(drawn, plain, rtol=1e-3, atol=1e-3 * float(plain.std()))
         assert record.maps.steps == 3 and record.warnings == ["The layout has no place for white clock."]
+
+
+@pytest.mark.parametrize("family", TWICE)
+def test_a_network_that_reads_with_two_encoders_is_refused_by_name(family):
+    with pytest.raises(HostError, match="(HiDream|HunyuanDiT) reads every prompt with two.*Attention Regulation"):
+        mixing(family)
 
 
 @pytest.mark.parametrize("family", ["flux", "cosmos_predict2"])

@@ -51,6 +51,24 @@ def test_with_reference_pictures_the_maps_are_of_the_drawn_picture(family):
     assert torch.isfinite(moved).all() and (record.steps[0].moved > 0).all()
 
 
+def test_distilled_guidance():
+    """Flux is told how much guidance it was taught to draw with (FluxGuidance), and draws with cfg 1."""
+    size, run = latent_of("flux"), {"steps": 6, "cfg": 1.0}
+    drawn, maps = [], []
+    for guidance in (1.0, 8.0):
+        with torch.inference_mode():
+            positive = node_helpers.conditioning_set_values(encoded("flux")[0], {"guidance": guidance})
+        plain = sample(models("flux")[0], "flux", size=size, positive=positive, **run)
+        controlled, record = patched("flux", strength=0.0)
+        assert torch.equal(sample(controlled, "flux", size=size, positive=positive, **run), plain)
+        controlled, moved = patched("flux", settings=MOVES, strength=0.05)
+        assert not torch.equal(sample(controlled, "flux", size=size, positive=positive, **run), plain)
+        assert (moved.steps[0].moved > 0).all() and not record.warnings and not moved.warnings
+        drawn.append(plain)
+        maps.append(record.maps.mean)
+    assert not torch.equal(*drawn) and not torch.equal(*maps)
+
+
 @few_families
 def test_what_a_mask_keeps_is_kept(family):
     size, kept = latent_of(family), noise(*latent_of(family), seed=4)

@@ -17,6 +17,7 @@ from prompt_fidelity.host.models.random_transformers import TRANSFORMERS, availa
 from prompt_fidelity.host.sampling.install import attach
 from prompt_fidelity.host.text import encode_with_targets
 from small_encoders import small_clip, without_attention
+from test_networks import attending
 
 PIXELS = 8 * 12
 PROMPT, OTHER = "a red car and a blue dog", "a red car and a blue cat"
@@ -42,8 +43,16 @@ CASES = {
     "hunyuan_image": Case("hunyuan_image", {"context_in_dim": 32}),
     "anima": Case("anima", {}, {"source_dim": 32}),
     "wan": Case("wan", {"text_dim": 32}),
+    "ernie": Case("ernie", {"text_in_dim": 32}),
+    "pixart": Case("chroma, pixart", {"caption_channels": 32}),
+    "hunyuan_dit": Case("hunyuan_dit", {"text_states_dim": 32, "text_states_dim_t5": 32, "text_len_t5": 256}),
+    "hidream": Case("hidream", {"caption_channels": [32, 32], "text_emb_dim": 64}),
 }
-CROSS = ("anima", "wan")
+CROSS = ("anima", "wan", "pixart", "hunyuan_dit")
+PICTURE_FIRST = ("ernie", "hidream")
+# Where the prompt stands among the text's columns: Stable Diffusion 3 reads it twice, in CLIP's columns and in T5's;
+# HiDream in T5's, and in Llama's, which each block has twice.
+SPANS = {"sd3": (77,), "hunyuan_dit": (77,), "hidream": (PIXELS + 128,)}
 # Where a network mixes a text's tokens before its blocks, and what of it brings in other tokens.
 REFINERS = ("context_refiner", "txt_in", "llm_adapter")
 MIXING = ("attention.out.", "attn.proj.", "o_proj.", "c_embedder.")
@@ -72,7 +81,7 @@ class Ear:
     """Keeps queries and keys [heads, n, d] of every attention between picture and text, of the first row."""
 
     def __init__(self, family: str):
-        self.cross = family in CROSS
+        self.family, self.cross = family, family in CROSS
         self.calls: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def __call__(self, func, q, k, v, heads, mask=None, **named):
@@ -82,14 +91,18 @@ class Ear:
             for each in (q, k)
         ]
         queries, keys = (each.shape[1] for each in first)
-        if (queries == PIXELS and keys >= 512) if self.cross else queries == keys > PIXELS:
+        if (queries == PIXELS and keys != PIXELS) if self.cross else queries == keys > PIXELS:
             self.calls.append(tuple(first))
         return func(q, k, v, heads, mask=mask, **named)
 
     def model(self, model):
-        model = model.clone()
-        model.model_options["transformer_options"]["optimized_attention_override"] = self
-        return model
+        return attending(model, self.family, self)
+
+
+def own(span: torch.Tensor, family: str) -> int:
+    """How many of the prompt's tokens stand in a span."""
+    found = int(span.sum())
+    return 1 if family == "hidream" and found == 2 else found
 
 
 @pytest.mark.parametrize("family", [family for family in CASES if family in available()])
@@ -107,13 +120,14 @@ def test_a_words_map_is_that_of_its_own_columns(family, monkeypatch):
     (_, keys), (_, others) = (ear.calls[0] for ear in ears)
     columns = ((keys - others).abs().amax(dim=(0, 2)) > 0).nonzero().flatten()
     maps = []
+    picture = slice(0, PIXELS) if family in PICTURE_FIRST else slice(-PIXELS, None)
     for q, k in ears[0].calls:
-        scores = q[:, -PIXELS:].double() @ k.double().transpose(1, 2) * q.shape[-1] ** -0.5
+        scores = q[:, picture].double() @ k.double().transpose(1, 2) * q.shape[-1] ** -0.5
         maps.append(scores.softmax(-1).mean(0)[:, columns])
     shown = torch.stack(maps).mean(0)
-    # Stable Diffusion 3 reads the prompt twice, in CLIP's 77 columns and in those of T5.
-    spans = [columns < 77, columns >= 77] if family == "sd3" else [columns >= 0]
-    expected = sum(shown[:, span].mean(-1) for span in spans).float().view(8, 12)
-    assert len(columns) == len(targets.objects[1].positions)
+    ends = (0, *SPANS.get(family, ()), 10**6)
+    spans = [(columns >= first) & (columns < end) for first, end in zip(ends, ends[1:])]
+    expected = sum(shown[:, span].sum(-1) / own(span, family) for span in spans).float().view(8, 12)
+    assert sum(own(span, family) for span in spans) == len(targets.objects[1].positions)
     dog = record.maps.shown(targets)[1][0, [target.name for target in targets.objects].index("dog")]
     torch.testing.assert_close(dog, expected, rtol=1e-4, atol=1e-6)

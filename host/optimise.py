@@ -85,7 +85,7 @@ def optimise_space_time(
     method = _checked(model, method, targets, layout)
     search = _Search(method, targets, layout, vae, scorer, epochs, rate, told or (lambda done, total, picture: None))
     search.texts = scorer.texts([targets.prompt, *(object_prompt(placement.name) for placement in layout.placements)])
-    search.local = local_prompts(network_of(model.model), method, targets, layout)
+    search.local = local_prompts(method, targets, layout)
 
     patched = model.clone()
     patched.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, KEY, search.outer_sample)
@@ -165,7 +165,7 @@ class _Search(CopiesToItself):
         self.rate = rate
         self.told = told
         self.texts = torch.zeros(0)
-        self.local: tuple[Tensor, ...] = ()
+        self.local: tuple[tuple[Tensor, dict], ...] = ()
         self.learning = Learning()
         self.calls = Calls()
         self._guider = None

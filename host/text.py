@@ -76,6 +76,11 @@ def _borrowed(
     return lent(attention, *spans)
 
 
-def _encode(clip, texts: list[str]) -> list[torch.Tensor]:
-    """The encoder's output [1, tokens, C] of each text."""
-    return [clip.encode_from_tokens_scheduled(clip.tokenize(text))[0][0].cpu() for text in texts]
+def _encode(clip, texts: list[str]) -> list[tuple[torch.Tensor, dict]]:
+    """The host's conditioning of each text: the encoder's output [1, tokens, C], and what else there is."""
+    return [_on_cpu(*clip.encode_from_tokens_scheduled(clip.tokenize(text))[0]) for text in texts]
+
+
+def _on_cpu(text: torch.Tensor, more: dict) -> tuple[torch.Tensor, dict]:
+    kept = {name: value.cpu() if isinstance(value, torch.Tensor) else value for name, value in more.items()}
+    return text.cpu(), kept

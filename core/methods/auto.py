@@ -21,7 +21,6 @@ class Facts:
     layout: bool
     transformer: bool = False
     joint: bool = False
-    mixes: bool = True
     tight: bool = False
 
 
@@ -44,14 +43,9 @@ _BETTER = " and no layout is connected (with one from Predict Layout, Space-Time
 # little and editing the attention more, as has been found on PixArt (arXiv 2503.17675).
 RULES = (
     Rule(
-        lambda f: f.layout and f.objects > 0 and f.mixes,
+        lambda f: f.layout and f.objects > 0,
         ("space_time+attention_regulation", "space_time"),
         "a layout says where the objects go",
-    ),
-    Rule(
-        lambda f: f.layout and f.objects > 0 and not f.mixes,
-        ("layout_guidance",),
-        "a layout says where the objects go, and Space-Time Attention does not work with this model",
     ),
     Rule(
         lambda f: f.joint and f.objects >= 2 and not f.tight,
@@ -137,7 +131,6 @@ class Auto(Method):
             situation.layout,
             situation.transformer,
             situation.joint,
-            situation.mixes,
             situation.tight,
         )
         for rule in RULES:

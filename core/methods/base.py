@@ -128,7 +128,6 @@ class Situation:
     family: str = ""  # the model's; a preset of that name was made for it
     transformer: bool = False  # whether the network is one, and no UNet
     joint: bool = False  # whether words and picture share one softmax in it (Flux, Stable Diffusion 3)
-    mixes: bool = True  # whether an object's own prompt can be mixed into it (Space-Time Attention)
     tight: bool = False  # whether memory holds little more than the model
 
 

@@ -105,7 +105,8 @@ class Targets(CopiesToItself):
     `text_attention` [len(content), len(content)] float32 is the text encoder's self-attention between content
     tokens, mean over layers and heads; the host layer fills it in. `pads_with_end` says whether the encoder fills up
     short prompts with the end token (Stable Diffusion 1) or with another (Stable Diffusion 2). `notes` tell the artist
-    what of the prompt was not read. `encode` is the text encoder itself; it is left out where Targets are pickled.
+    what of the prompt was not read. `encode` is the text encoder itself: of each text [1, tokens, C], and what
+    else the host's conditioning of it says; it is left out where Targets are pickled.
     """
 
     prompt: str
@@ -118,7 +119,9 @@ class Targets(CopiesToItself):
     text_attention: torch.Tensor | None = None
     pads_with_end: bool = True
     notes: tuple[str, ...] = field(default=(), compare=False)
-    encode: Callable[[list[str]], list[torch.Tensor]] | None = field(default=None, compare=False, repr=False)
+    encode: Callable[[list[str]], list[tuple[torch.Tensor, dict]]] | None = field(
+        default=None, compare=False, repr=False
+    )
     spans: tuple[Stretch, ...] = ()
 
     @property

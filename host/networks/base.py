@@ -161,9 +161,12 @@ class Network(ABC):
     def finder(self) -> Finder: ...
 
     @abstractmethod
-    def mixes(self, mixer: OutputMixer, rows: Rows, local: Sequence[Tensor], learning: bool = False) -> Mixes:
-        """`local` holds the encoded prompt [1, tokens, C] of each placed object. `learning`: the mixture's own weights
-        are being optimised, so that gradient passes are mixed too.
+    def mixes(
+        self, mixer: OutputMixer, rows: Rows, local: Sequence[tuple[Tensor, dict]], learning: bool = False
+    ) -> Mixes:
+        """`local` holds the encoded prompt of each placed object: its text [1, tokens, C], and what else the host's
+        conditioning of it says. `learning`: the mixture's own weights are being optimised, so that gradient passes are
+        mixed too.
         """
 
     @abstractmethod
@@ -176,11 +179,6 @@ class Network(ABC):
         """Zeros for a picture of height × width pixels."""
         frame = (1,) if self.frames else ()
         return torch.zeros(1, self.channels, *frame, max(height // self.pixels, 1), max(width // self.pixels, 1))
-
-    @property
-    def mixes_prompts(self) -> bool:
-        """Whether an object's own prompt can be mixed in."""
-        return True
 
     def check(self, shape: tuple[int, ...]) -> None:
         """Raises HostError for latents of `shape` that it cannot be worked with at."""

@@ -20,7 +20,7 @@ class Cross(Transformer):
         return CrossFinder(self)
 
     def mixes(self, mixer, rows, local, learning: bool = False) -> CrossMixes:
-        return CrossMixes(self, mixer, rows, local, learning)
+        return CrossMixes(self, mixer, rows, self.local_prompts(local), learning)
 
 
 class CrossFinder(Finder):

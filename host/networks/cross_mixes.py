@@ -19,6 +19,7 @@ from .announcing import KEY as SITE
 from .base import Mixes, Site
 from .calls import named_neighbours
 from .handed import options_of
+from .local import LocalPrompt
 from .mixes import UNKNOWN_PLACE, is_mixed_by
 from .passes import draws_the_picture
 from .rows import Part, Rows
@@ -43,7 +44,9 @@ class _Text(BaseException):
 class CrossMixes(Mixes):
     """The rest as in `Network.mixes`."""
 
-    def __init__(self, network: Cross, mixer: OutputMixer, rows: Rows, local: Sequence[Tensor], learning: bool = False):
+    def __init__(
+        self, network: Cross, mixer: OutputMixer, rows: Rows, local: Sequence[LocalPrompt], learning: bool = False
+    ):
         self.mixer = mixer
         self.rows = rows
         self.local = local
@@ -79,14 +82,17 @@ class CrossMixes(Mixes):
         finally:
             self._texts = before
 
-    def _text(self, local: Tensor, part: Part, executor, x, t, context, options: dict, more: dict) -> Tensor:
+    def _text(self, local: LocalPrompt, part: Part, executor, x, t, context, options: dict, more: dict) -> Tensor:
         row = torch.tensor([part.rows.start])
         x, t, more = (rows_taken(value, row, x.shape[0]) for value in (x, t, more))
+        # Copies: HunyuanDiT writes into what it is given.
+        text = local.text.to(context.device, context.dtype, copy=True)
+        more.update({name: value.to(context.device, copy=True) for name, value in local.beside.items()})
         side = math.ceil(self._network.family.least / self._network.patch) * self._network.patch
         self._asking = True
         try:
             with torch.no_grad():
-                executor(x[..., :side, :side], t, None, local.to(context.device, context.dtype), None, options, **more)
+                executor(x[..., :side, :side], t, None, text, None, options, **more)
         except _Text as said:
             return said.text
         finally:
@@ -97,15 +103,16 @@ class CrossMixes(Mixes):
         """A cross-attention's `forward`, its output mixed; x [rows, pixels, C]."""
         if self._asking:
             raise _Text(context)
-        out = forward(x, context, *arguments, **named)
+        given = forward(x, context, *arguments, **named)
+        out = _first(given)
         options = options_of(named)
         if not self._texts or options.get(SITE, site) is None:
-            return out
+            return given
         call = self.rows.call(options)
         size = self._network.grid(*call.shape[1:])
         parts = self.rows.parts(options, x.shape[0])
         if not parts or not self.rows.makes_map(size, x.shape[1]):
-            return out
+            return given
         mixed = out.clone()
         for part in parts:
             if part.place is None:
@@ -118,9 +125,10 @@ class CrossMixes(Mixes):
                 continue
             hidden = x[part.rows][:, covered]
             hidden = hidden if self.learning else hidden.detach()
+            places = rows_taken(arguments, covered, x.shape[1])  # of the pixels (HunyuanDiT)
             alone = {**named, "transformer_options": {**options, SITE: None}}
             local = torch.stack(
-                [forward(hidden, text.expand(len(hidden), -1, -1), *arguments, **alone) for text in self._texts]
+                [_first(forward(hidden, text.expand(len(hidden), -1, -1), *places, **alone)) for text in self._texts]
             )
             negative = self.rows.negative(options, part, out.shape[0])
             unconditional = None if negative is None else out[negative][:, covered]
@@ -129,4 +137,9 @@ class CrossMixes(Mixes):
                 1, covered, self.mixer.mix(mine[:, covered], local, site, size, unconditional, view).to(mine.dtype)
             )
             mixed[part.rows] = mine
-        return mixed
+        return (mixed, *given[1:]) if isinstance(given, tuple) else mixed
+
+
+def _first(given):
+    """The output itself, of an attention that gives it in a tuple."""
+    return given[0] if isinstance(given, tuple) else given

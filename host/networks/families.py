@@ -134,7 +134,7 @@ CROSS = {
         words="attn2",
         hands_on=False,
         further=True,
-        twice=True,
+        beside=("text_embedding_mask", "encoder_hidden_states_t5", "text_embedding_mask_t5"),
     ),
 }
 HIDREAM = Family(
@@ -142,7 +142,7 @@ HIDREAM = Family(
     (("double", "double_stream_blocks"), ("single", "single_stream_blocks")),
     width="inner_dim",
     order=_PICTURE_FIRST,
-    twice=True,
+    beside=("encoder_hidden_states_llama3",),
 )
 FAMILIES: dict[str, Callable[[torch.nn.Module], Network]] = {
     "ldm.modules.diffusionmodules.openaimodel.UNetModel": UNet,

@@ -22,6 +22,9 @@ class HiDream(Joint):
         llama = (tokens - pixels - context) // 2
         return slice(0, pixels), slice(pixels, pixels + context + llama)
 
+    def stretches(self, text: int, beside: Sequence[int]) -> tuple[int, ...]:
+        return text, *beside, *beside
+
     def attention(self, **parts) -> TwiceAttention:
         return TwiceAttention(**parts)
 

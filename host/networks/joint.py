@@ -28,7 +28,7 @@ class Joint(Transformer):
         return JointAttention(**parts)
 
     def mixes(self, mixer, rows, local, learning: bool = False) -> JointMixes:
-        return JointMixes(self.finder(), mixer, rows, self.texts(local), learning)
+        return JointMixes(self, mixer, rows, self.local_prompts(local), learning)
 
     def laid_out(self, size: tuple[int, int], context: int | None, tokens: int) -> tuple[slice, slice] | None:
         """Where the picture of `size` and a text of `context` tokens are among the `tokens` of an attention; None for
@@ -50,9 +50,12 @@ class Joint(Transformer):
         picture, text = starts["picture"], starts["text"]
         return slice(picture, picture + pixels), slice(text, text + context)
 
-    def texts(self, encoded: Sequence[Tensor]) -> list[Tensor]:
-        """Encoded prompts [1, tokens, C] as the host hands them to the network."""
-        return [F.pad(text, (0, 0, max(self.family.front - text.shape[1], 0), 0)) for text in encoded]
+    def stretches(self, text: int, beside: Sequence[int]) -> tuple[int, ...]:
+        """How many tokens of a row have which source, in their order, for so many of the text and of what is beside."""
+        return (text,)
+
+    def handed_in(self, text: Tensor) -> Tensor:
+        return F.pad(text, (0, 0, max(self.family.front - text.shape[1], 0), 0))
 
     def filled_up(self, tokens: int) -> int:
         multiple = getattr(self.module, self.family.multiple, None) if self.family.multiple else None

@@ -3,8 +3,8 @@
 A local prompt is more than keys and values there: its tokens attend to the picture and to each other, block after
 block. So the local prompts run as further rows of the batch. In every attention their picture is the drawn one's, which
 attends to the local text in the place of the prompt's; what comes of that is mixed into the drawn picture's rows. A
-pass costs as many more rows as there are objects, in the steps where they have a weight. What else the prompt says to
-the network (pooled vectors) stays the prompt's.
+pass costs as many more rows as there are objects, in the steps where they have a weight. What the prompt says to the
+picture in other ways (pooled vectors) stays the prompt's.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import comfy.patcher_extension
 import torch
+import torch.nn.functional as F
 from comfy.ldm.modules.attention import attention_pytorch
 from torch import Tensor
 
@@ -22,6 +23,7 @@ from ...core.control.outputs import OutputMixer
 from .attention import JointAttention
 from .base import Mixes
 from .calls import named_neighbours
+from .local import LocalPrompt
 from .mixes import UNKNOWN_PLACE, is_mixed_by
 from .passes import draws_the_picture
 from .rows import Part, Rows
@@ -29,30 +31,33 @@ from .rows_added import KEY as ADDED
 from .rows_added import rows_taken
 
 if TYPE_CHECKING:
-    from .joint import JointFinder
+    from .joint import Joint
 
 KEY = "prompt_fidelity_joint_mixes"
 
 
 @dataclass(frozen=True)
 class _Group:
-    """The rows of one object's own prompt beside those of the `part` that it is mixed into. Of its text's columns the
-    first `tokens` are its own, the others fill up.
+    """The rows of one object's own prompt beside those of the `part` that it is mixed into. Of each stretch of its text
+    the first so many `tokens` are its own, the others fill up.
     """
 
+    local: LocalPrompt
     part: Part
     rows: slice
-    tokens: int
+    tokens: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class _Work:
-    """One call: rows before ours, all rows, the tokens of the prompt and those that the texts were filled up to."""
+    """One call: rows before ours, all rows, the tokens of the prompt and those that the texts were filled up to, in
+    each stretch of a row's text (`Joint.stretches`).
+    """
 
     before: int
     count: int
-    tokens: int
-    filled: int
+    tokens: tuple[int, ...]
+    filled: tuple[int, ...]
     groups: list[_Group]
 
 
@@ -60,13 +65,14 @@ class JointMixes(Mixes):
     """The rest as in `Network.mixes`."""
 
     def __init__(
-        self, finder: JointFinder, mixer: OutputMixer, rows: Rows, local: Sequence[Tensor], learning: bool = False
+        self, network: Joint, mixer: OutputMixer, rows: Rows, local: Sequence[LocalPrompt], learning: bool = False
     ):
         self.mixer = mixer
         self.rows = rows
         self.local = local
         self.learning = learning
-        self._finder = finder
+        self._network = network
+        self._finder = network.finder()
         self._neighbours = ""
         self._work: _Work | None = None
 
@@ -90,13 +96,19 @@ class JointMixes(Mixes):
         parts = self._parts(options) if acts and c_crossattn is not None else []
         if not parts:
             return executor(x, t, c_concat, c_crossattn, control, options, **more)
-        work, index = self._laid_out(parts, x.shape[0], c_crossattn)
+        work, index = self._laid_out(parts, x.shape[0], c_crossattn, more)
         given = [rows_taken(value, index, x.shape[0]) for value in (x, t, c_concat)]
-        control, more = rows_taken(control, index, x.shape[0]), rows_taken(more, index, x.shape[0])
+        control = rows_taken(control, index, x.shape[0])
+        beside = {
+            name: _stacked(more[name], [(group.local.beside[name], group.rows) for group in work.groups])
+            for name in self._network.family.beside
+        }
+        more = {**rows_taken(more, index, x.shape[0]), **beside}
+        text = _stacked(c_crossattn, [(group.local.text, group.rows) for group in work.groups])
         options = {**options, ADDED: options.get(ADDED, 0) + len(index) - x.shape[0]}
         before, self._work = self._work, work
         try:
-            return executor(*given, self._texts(c_crossattn, work), control, options, **more)[: x.shape[0]]
+            return executor(*given, text, control, options, **more)[: x.shape[0]]
         finally:
             self._work = before
 
@@ -107,24 +119,22 @@ class JointMixes(Mixes):
             self.rows.warn(UNKNOWN_PLACE.format(self._neighbours))
         return [part for part in parts if part.place is not None]
 
-    def _laid_out(self, parts: list[Part], count: int, context: Tensor) -> tuple[_Work, Tensor]:
+    def _laid_out(self, parts: list[Part], count: int, context: Tensor, more: dict) -> tuple[_Work, Tensor]:
         """The call's rows, and of which of the host's each is a copy."""
         index, groups = list(range(count)), []
         for part in parts:
             for local in self.local:
                 size = part.rows.stop - part.rows.start
-                groups.append(_Group(part, slice(len(index), len(index) + size), local.shape[1]))
+                own = self._stretches(local.text, local.beside)
+                groups.append(_Group(local, part, slice(len(index), len(index) + size), own))
                 index += range(part.rows.start, part.rows.stop)
-        filled = max([context.shape[1], *(local.shape[1] for local in self.local)])
-        return _Work(count, len(index), context.shape[1], filled, groups), torch.tensor(index)
+        tokens = self._stretches(context, more)
+        filled = tuple(map(max, zip(tokens, *(group.tokens for group in groups))))
+        return _Work(count, len(index), tokens, filled, groups), torch.tensor(index)
 
-    def _texts(self, context: Tensor, work: _Work) -> Tensor:
-        """The text of every row, filled up to one length."""
-        texts = [_filled(context, work.filled)]
-        for number, group in enumerate(work.groups):
-            local = self.local[number % len(self.local)].to(context.device, context.dtype)
-            texts.append(_filled(local, work.filled).expand(group.rows.stop - group.rows.start, -1, -1))
-        return torch.cat(texts)
+    def _stretches(self, text: Tensor, beside: dict) -> tuple[int, ...]:
+        lengths = [beside[name].shape[-2] for name in self._network.family.beside]
+        return self._network.stretches(text.shape[1], lengths)
 
     def _override(self, previous: Callable | None) -> Callable:
         def attend(func, q, k, v, heads, *args, **kwargs):
@@ -146,10 +156,10 @@ class JointMixes(Mixes):
         host, mask = slice(0, work.before), named.pop("mask", None)
         call = self.rows.call(named["transformer_options"])
         tokens = q.shape[2 if named.get("skip_reshape") else 1]
-        places = None if call is None else self._finder.places(call, work.filled, tokens)
+        places = None if call is None else self._finder.places(call, work.filled[0], tokens)
         if places is None:
             return inner(q, k, v, mask=mask)
-        texts = _Texts(*places, work.filled, named)
+        texts = _Texts(places[0], places[1].start, work.filled, named)
         plain = [texts.of_rows(tensor, host, work.tokens) for tensor in (q, k, v)]
         plain_mask = texts.of_mask(mask, host, work.tokens, work.count)
         attention = self._finder.attention(*plain, heads, {**named, "mask": plain_mask}, self.rows.call)
@@ -180,7 +190,7 @@ class JointMixes(Mixes):
                 self.mixer.saw(attention.site)
                 continue
             own = [
-                texts.flat(out)[:, covered + attention.picture.start + texts.shift(group.tokens - work.tokens)]
+                texts.flat(out)[:, covered + texts.picture_from(group.tokens)]
                 for group, out in zip(work.groups, local, strict=True)
                 if group.part == part
             ]
@@ -196,21 +206,21 @@ class JointMixes(Mixes):
 
 class _Texts:
     """Where picture and text stand among the tokens of an attention whose rows have texts of several lengths, all
-    `filled` up to one. `named` are the arguments that say how its tensors are laid out.
+    `filled` up to the same, stretch by stretch from the token `start` on. `named` are the arguments that say how its
+    tensors are laid out.
     """
 
-    def __init__(self, picture: slice, text: slice, filled: int, named: dict):
-        self.start, self.count = text.start, filled
+    def __init__(self, picture: slice, start: int, filled: tuple[int, ...], named: dict):
+        self._start, self._filled = start, filled
         self._picture = picture
-        self._picture_behind = picture.start > text.start
         self._heads_first = bool(named.get("skip_reshape"))
         self._heads_apart = bool(named.get("skip_output_reshape"))
 
-    def of_rows(self, tensor: Tensor, rows: slice, tokens: int) -> Tensor:
+    def of_rows(self, tensor: Tensor, rows: slice, tokens: tuple[int, ...]) -> Tensor:
         """Those rows of q, k or v, without what fills up their text of so many `tokens`."""
-        return self._without_filling(tensor[rows], tokens, self._dim(tensor))
+        return self._without_filling(tensor[rows], tokens, self._dim)
 
-    def of_mask(self, mask: Tensor | None, rows: slice, tokens: int, count: int) -> Tensor | None:
+    def of_mask(self, mask: Tensor | None, rows: slice, tokens: tuple[int, ...], count: int) -> Tensor | None:
         """The attention's mask for those of its `count` rows."""
         if mask is None:
             return None
@@ -220,23 +230,25 @@ class _Texts:
                 mask = self._without_filling(mask, tokens, dim)
         return mask
 
-    def with_picture(self, own: Tensor, drawn: Tensor, tokens: int, learning: bool) -> Tensor:
+    def with_picture(self, own: Tensor, drawn: Tensor, tokens: tuple[int, ...], learning: bool) -> Tensor:
         """An object's own rows, without what fills up their text, with the picture of the rows `drawn`."""
-        dim, drawn = self._dim(own), drawn if learning else drawn.detach()
-        pixels = self._picture.stop - self._picture.start
-        start = self._picture.start + self.shift(tokens - self.count)
+        dim, drawn = self._dim, drawn if learning else drawn.detach()
+        start, pixels = self.picture_from(tokens), self._picture.stop - self._picture.start
+        end = start + pixels
         picture = drawn.narrow(dim, self._picture.start, pixels)
-        return torch.cat([own.narrow(dim, 0, start), picture, self._from(own, dim, start + pixels)], dim)
+        return torch.cat([own.narrow(dim, 0, start), picture, own.narrow(dim, end, own.shape[dim] - end)], dim)
 
-    def filled(self, out: Tensor, tokens: int) -> Tensor:
+    def filled(self, out: Tensor, tokens: tuple[int, ...]) -> Tensor:
         """An attention's output with zeros for what fills up the text."""
-        if tokens == self.count:
+        if tokens == self._filled:
             return out
         dim = -2 if self._heads_apart else 1
-        shape = list(out.shape)
-        shape[dim] = self.count - tokens
-        end = self.start + tokens
-        return torch.cat([out.narrow(dim, 0, end), out.new_zeros(shape), self._from(out, dim, end)], dim)
+        *before, last = self._kept(tokens, out.shape[dim] + self._filling(tokens))
+        parts, at, shape = [], 0, list(out.shape)
+        for kept, shape[dim] in zip(before, self._missing(tokens), strict=True):
+            parts += [out.narrow(dim, at, len(kept)), out.new_zeros(shape)]
+            at += len(kept)
+        return torch.cat([*parts, out.narrow(dim, at, len(last))], dim)
 
     def flat(self, out: Tensor) -> Tensor:
         """An attention's output as [rows, n, heads * d]."""
@@ -245,28 +257,46 @@ class _Texts:
     def apart(self, flat: Tensor, heads: int) -> Tensor:
         return flat.unflatten(2, (heads, -1)).transpose(1, 2) if self._heads_apart else flat
 
-    def shift(self, longer: int) -> int:
-        """How much further back the picture stands where the text is so much longer."""
-        return longer if self._picture_behind else 0
+    def picture_from(self, tokens: tuple[int, ...]) -> int:
+        """Where the picture begins in a row with so many `tokens` of text and no filling."""
+        return self._picture.start - (self._filling(tokens) if self._picture.start > self._start else 0)
 
-    def _dim(self, tensor: Tensor) -> int:
+    @property
+    def _dim(self) -> int:
         return 2 if self._heads_first else 1
 
-    def _without_filling(self, tensor: Tensor, tokens: int, dim: int) -> Tensor:
-        if tokens == self.count:
+    def _missing(self, tokens: tuple[int, ...]) -> list[int]:
+        return [filled - own for filled, own in zip(self._filled, tokens, strict=True)]
+
+    def _filling(self, tokens: tuple[int, ...]) -> int:
+        return sum(self._missing(tokens))
+
+    def _kept(self, tokens: tuple[int, ...], count: int) -> list[range]:
+        """What there is between the fillings in a row of `count` tokens, in order."""
+        kept, begin, at = [], 0, self._start
+        for filled, own in zip(self._filled, tokens, strict=True):
+            kept.append(range(begin, at + own))
+            begin = at = at + filled
+        return [*kept, range(begin, count)]
+
+    def _without_filling(self, tensor: Tensor, tokens: tuple[int, ...], dim: int) -> Tensor:
+        if tokens == self._filled:
             return tensor
-        return torch.cat([tensor.narrow(dim, 0, self.start + tokens), self._behind(tensor, dim)], dim)
+        kept = self._kept(tokens, tensor.shape[dim])
+        return torch.cat([tensor.narrow(dim, part.start, len(part)) for part in kept], dim)
 
-    def _behind(self, tensor: Tensor, dim: int) -> Tensor:
-        return self._from(tensor, dim, self.start + self.count)
 
-    @staticmethod
-    def _from(tensor: Tensor, dim: int, at: int) -> Tensor:
-        return tensor.narrow(dim, at, tensor.shape[dim] - at)
+def _stacked(host: Tensor, local: list[tuple[Tensor, slice]]) -> Tensor:
+    """[rows, ..., n, C] of the host's rows and, behind them, of the local prompts' [1, ..., n, C], each for its rows,
+    with zeros behind each text up to one length.
+    """
+    longest = max(host.shape[-2], *(text.shape[-2] for text, _ in local))
+    stacked = [_filled(host, longest)]
+    for text, rows in local:
+        text = _filled(text.to(host.device, host.dtype), longest)
+        stacked.append(text.expand(rows.stop - rows.start, *text.shape[1:]))
+    return torch.cat(stacked)
 
 
 def _filled(text: Tensor, tokens: int) -> Tensor:
-    """[rows, n, C] with zeros behind it, up to so many tokens."""
-    if text.shape[1] == tokens:
-        return text
-    return torch.cat([text, text.new_zeros(text.shape[0], tokens - text.shape[1], text.shape[2])], dim=1)
+    return F.pad(text, (0, 0, 0, tokens - text.shape[-2]))

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
 import torch
+from torch import Tensor
 
+from ..errors import HostError
 from .announcing import Announced
 from .base import Block, Network, Site
 from .chosen import chosen_sites
+from .local import LocalPrompt
 
 _LEVELS = 4  # maps can be had at the grid's own size, and at halves of it
 _TEXT = 512  # tokens of a usual text encoder, for estimates
@@ -30,7 +33,7 @@ class Family:
     that holds its attention to the words, if that is to be announced in the block's place. `before` names stacks of
     blocks that the picture goes through before it meets the words. `hands_on`: whether the
     network hands the host's options on to its blocks. `least`: how many cells a picture must have at least, one way.
-    `twice`: whether a prompt comes as two texts, of two encoders in two of the conditioning's tensors.
+    `beside`: what else of a prompt its blocks attend to, of a second encoder, by the network's names for it.
 
     The rest is about one row of tokens that all attend to each other. `order` says what stands in it, from the first to
     the last: "references" are whatever else the network is shown, there or not. `registers` are tokens of the network's
@@ -50,7 +53,7 @@ class Family:
     words: str = ""
     hands_on: bool = True
     least: int = 1
-    twice: bool = False
+    beside: tuple[str, ...] = ()
     order: tuple[str, ...] = ("text", "picture")
     registers: int = 0
     multiple: str = ""
@@ -63,6 +66,7 @@ class Transformer(Network):
 
     def __init__(self, family: Family, model: torch.nn.Module):
         self.family = family
+        self._extra_conds = model.extra_conds
         patch = getattr(model.diffusion_model, family.patch) if family.patch else 1
         self.patch = int(patch if isinstance(patch, int) else patch[-1])
         super().__init__(model)
@@ -119,9 +123,28 @@ class Transformer(Network):
         before = [Block(module) for attribute in self.family.before for module in getattr(self.module, attribute, ())]
         return before + [Block(module, site) for site, module in self.modules.items()]
 
-    @property
-    def mixes_prompts(self) -> bool:
-        return not self.family.twice
+    def local_prompts(self, encoded: Sequence[tuple[Tensor, dict]]) -> list[LocalPrompt]:
+        """Encoded prompts (the host's conditioning: text and a dict of what else there is) as the network gets them.
+
+        Raises HostError for an encoder that leaves something out.
+        """
+        return [LocalPrompt(self.handed_in(text), self._beside(text, more)) for text, more in encoded]
+
+    def handed_in(self, text: Tensor) -> Tensor:
+        """An encoded text [1, tokens, C] as the host hands it in."""
+        return text
+
+    def _beside(self, text: Tensor, more: dict) -> dict[str, Tensor]:
+        if not self.family.beside:
+            return {}
+        given = self._extra_conds(**more, cross_attn=text, device=text.device)
+        missing = [name for name in self.family.beside if name not in given]
+        if missing:
+            raise HostError(
+                f"An object's own prompt is not all that {self.title} reads of one ({', '.join(missing)} is missing): "
+                f"the CLIP that Extract Targets got is not {self.title}'s. Connect that one."
+            )
+        return {name: given[name].cond for name in self.family.beside}
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """Tokens down and across of a latent; what does not fill a patch is filled up."""

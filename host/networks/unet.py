@@ -54,7 +54,7 @@ class UNet(Network):
 
     def mixes(self, mixer, rows, local, learning: bool = False) -> LayerMixes:
         layers = {site: layer for site, _, layer in cross_attentions(self.module)}
-        return LayerMixes(mixer, rows, local, layers, learning)
+        return LayerMixes(mixer, rows, [text for text, _ in local], layers, learning)
 
     def kept_bytes(self, shape, itemsize, run_again, sites) -> int:
         rows, (h, w) = shape[0], shape[-2:]

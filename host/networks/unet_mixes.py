@@ -21,8 +21,8 @@ from .unet_layers import site_of
 
 
 class LayerMixes(Mixes):
-    """One Apply node's mixing in one run of the host's U-Net, whose cross-attentions are `layers`; the rest as in
-    `Network.mixes`.
+    """One Apply node's mixing in one run of the host's U-Net, whose cross-attentions are `layers`; `local` the
+    encoded texts of the local prompts; the rest as in `Network.mixes`.
     """
 
     def __init__(

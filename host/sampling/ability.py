@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...core.methods import METHODS, OutputMix, ScoreEdit
+from ...core.methods import METHODS, ScoreEdit
 from ..networks.families import network_of
 from ..networks.unet import UNet
 
@@ -13,11 +13,9 @@ def abilities(patcher) -> str:
     if isinstance(network, UNet):
         return "Its network is a U-Net with an attention to the words: every method was made for such."
     meeting = "share one attention" if network.joint else "meet in an attention to the words"
-    but = [] if network.mixes_prompts else [each.title for each in METHODS.values() if issubclass(each, OutputMix)]
-    every = f"every method{' but ' if but else ''}{' and '.join(but)} works"
     edits = " and ".join(each.title for each in METHODS.values() if _edits_here(each, network.joint))
     return (
-        f"Its network is a transformer ({network.title}) in which words and picture {meeting}: {every}, and "
+        f"Its network is a transformer ({network.title}) in which words and picture {meeting}: every method works, and "
         f"those that edit the attention ({edits}) do most."
     )
 

@@ -77,7 +77,7 @@ def attach(
         watch=watch,
     )
     if plan.mix is not None:
-        plan = replace(plan, local=local_prompts(network, plan.mix.method, targets, layout))
+        plan = replace(plan, local=local_prompts(plan.mix.method, targets, layout))
     plan.announce()
     patched = model.clone()
     patched.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, KEY, _OuterSample(plan))
@@ -92,7 +92,6 @@ def _situation(model, network: Network, family: str, layout: Layout | None) -> S
         family=family,
         transformer=not isinstance(network, UNet),
         joint=network.joint,
-        mixes=network.mixes_prompts,
         tight=is_tight(model),
     )
 
@@ -120,14 +119,8 @@ def _made_for_others(network: Network, method: Method) -> tuple[str, ...]:
     return tuple(note for part in method.parts for note in part.method.suits(network.joint))
 
 
-def local_prompts(network: Network, method: OutputMix, targets: Targets, layout: Layout | None) -> tuple:
+def local_prompts(method: OutputMix, targets: Targets, layout: Layout | None) -> tuple:
     """The encoded prompt of every placed object (without a layout, of every object), encoded here once for all runs."""
-    if not network.mixes_prompts:
-        raise HostError(
-            f"{network.title} reads every prompt with two text encoders, and an object's own prompt would reach it "
-            f"from one of them alone: {method.title} doesn't work with it. Choose Attention Regulation, or a method "
-            "that moves the latent, in Select Method."
-        )
     if layout is not None:
         layout.check(targets)
         method.check_layout(layout)

@@ -37,7 +37,7 @@ class Plan:
     recompute: str = "auto"  # whether the network's blocks are run again for a gradient: one of recompute.CHOICES
     blocks: str = "auto"  # which of the network's blocks are looked at and edited, as in networks.base
     pixels: int = 8  # of the picture, one way, to a cell of the latent
-    local: tuple[torch.Tensor, ...] = ()  # the encoded prompt of each placed object
+    local: tuple[tuple[torch.Tensor, dict], ...] = ()  # the encoded prompt of each placed object
     watch: Watch | None = None  # who is told of every step's maps
 
     @property

@@ -60,7 +60,6 @@ def test_a_layout_decides_where_there_is_a_method_for_it():
         (Situation(transformer=True, joint=True, tight=True), ["attention_regulation"], "the model is a transformer"),
         (Situation(tight=True), ["attention_regulation"], "memory holds little more than the model"),
         (Situation(layout=True, transformer=True), ["space_time", "attention_regulation"], "a layout says"),
-        (Situation(layout=True, mixes=False), ["layout_guidance"], "does not work with this model"),
         (Situation(), ["syngen"], "several objects with attributes"),
     ],
 )

@@ -36,14 +36,26 @@ def encoded(family: str, text: str = PROMPT, words: str = ""):
     """(conditioning, targets) of a prompt."""
     with torch.inference_mode():
         conditioning, targets = encode_with_targets(models(family)[1], text, words)
-        made = TRANSFORMERS.get(family)
-        more = {"attention_mask": torch.ones(1, targets.length, dtype=torch.long)} if made and made.masked else {}
-        for name, size in made.beside.items() if made else ():
-            more[name] = torch.ones(1, *size) if "mask" in name else noise(1, *size, seed=len(text))
+        more = _beside(family, text, conditioning[0][0])
+        targets = replace(targets, encode=functools.partial(_encode, family, targets.encode))
+        for name, size in TRANSFORMERS[family].beside.items() if family in TRANSFORMERS else ():
             if "mask" not in name:
                 spans = (*targets.stretches, Stretch(targets.length, size[-2], name))
                 targets = replace(targets, length=targets.length + size[-2], spans=spans)
         return node_helpers.conditioning_set_values(conditioning, more), targets
+
+
+def _encode(family: str, encode, texts: list[str]) -> list[tuple[torch.Tensor, dict]]:
+    return [(own, {**more, **_beside(family, text, own)}) for text, (own, more) in zip(texts, encode(texts))]
+
+
+def _beside(family: str, text: str, encoded: torch.Tensor) -> dict[str, torch.Tensor]:
+    """What a family's network gets of a text besides what the small CLIP says of it."""
+    made = TRANSFORMERS.get(family)
+    more = {"attention_mask": torch.ones(1, encoded.shape[1], dtype=torch.long)} if made and made.masked else {}
+    for name, size in made.beside.items() if made else ():
+        more[name] = torch.ones(1, *size) if "mask" in name else noise(1, *size, seed=len(text))
+    return more
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -1,5 +1,6 @@
 """Space-Time Attention on every family of transformers."""
 
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -8,24 +9,23 @@ from hostkit import encoded, fingerprint, latent_of, models, noise, sample
 from prompt_fidelity.core.methods import METHODS, SpaceTime
 from prompt_fidelity.core.methods.base import PREDICTION
 from prompt_fidelity.core.methods.combined import CombinedMethods
-from prompt_fidelity.host.errors import HostError
-from prompt_fidelity.host.models.random_transformers import available
+from prompt_fidelity.host.models.random_transformers import TRANSFORMERS, available
 from prompt_fidelity.host.networks.families import network_of
 from prompt_fidelity.host.sampling.install import attach
 from test_recompute import same
 from test_space_time import WHOLE, mixing, placed
 
-TWICE = ("hidream", "hunyuan_dit")  # which read a prompt with two encoders
-MIXED = [family for family in available() if family not in TWICE]
-every_family = pytest.mark.parametrize("family", MIXED)
+every_family = pytest.mark.parametrize("family", available())
 # Networks that refine a text before their blocks, or count the picture's positions behind it: a text filled up to the
-# length of another is not what it is alone.
-OF_A_LENGTH = {"lumina2", "z_image", "hunyuan_image", "longcat", "omnigen2", "boogu", "krea2", "ernie"}
+# length of another is not what it is alone. HunyuanDiT reads no text of under 77 tokens.
+OF_A_LENGTH = {
+    *("lumina2", "z_image", "hunyuan_image", "longcat", "omnigen2", "boogu", "krea2", "ernie", "hunyuan_dit"),
+}
 FEW = ("flux", "sd3", "sd35_medium", "cosmos_predict2", "kandinsky5")  # for what depends on the method, not the family
 
 
 @pytest.mark.parametrize(
-    ("family", "preset"), [*((family, "paper") for family in MIXED), *((family, "repo") for family in FEW)]
+    ("family", "preset"), [*((family, "paper") for family in available()), *((family, "repo") for family in FEW)]
 )
 def test_changes_the_picture_and_leaves_no_trace(family, preset):
     model, size = models(family)[0], latent_of(family, batch=2)
@@ -44,11 +44,23 @@ def test_changes_the_picture_and_leaves_no_trace(family, preset):
     torch.testing.assert_close(drawn[1:], single, rtol=1e-3, atol=1e-3 * float(plain.std()))
 
 
+@contextmanager
+def nothing_pooled(model):
+    """Without what a network itself pools of a text (HunyuanDiT): that is the whole prompt's in a mixture."""
+    pooler = getattr(model.model.diffusion_model, "pooler", None)
+    handle = pooler and pooler.register_forward_hook(lambda module, args, out: torch.zeros_like(out))
+    try:
+        yield
+    finally:
+        if handle is not None:
+            handle.remove()
+
+
 @pytest.mark.parametrize(
     ("family", "tokens"),
     [
-        *((family, 77) for family in sorted(OF_A_LENGTH & {*MIXED})),
-        *((f, 50) for f in MIXED if f not in OF_A_LENGTH),
+        *((family, 77) for family in sorted(OF_A_LENGTH & {*available()})),
+        *((f, 50) for f in available() if f not in OF_A_LENGTH),
     ],
 )
 def test_an_object_that_has_everything_is_drawn_from_its_own_prompt_alone(family, tokens):
@@ -57,22 +69,29 @@ def test_an_object_that_has_everything_is_drawn_from_its_own_prompt_alone(family
     """
     size, (conditioning, targets) = latent_of(family), encoded(family)
     with torch.inference_mode():
-        own = targets.encode(["a photo of a black car"])[0][:, :tokens]
-        alone = [[own, conditioning[0][1]]]  # what else the conditioning holds stays the whole prompt's
-        targets = replace(targets, encode=lambda texts: [own] * len(texts))
-    controlled, _ = mixing(family, layout=placed(family, WHOLE), targets=targets, settings={"weight": 1.0})
-    expected = sample(models(family)[0], family, size=size, steps=2, positive=alone)
-    drawn = sample(controlled, family, size=size, steps=2)
+        own, more = targets.encode(["a photo of a black car"])[0]
+        own = own[:, :tokens]
+        # What the blocks attend to beside the text; Llama's may be shorter as well.
+        beside = {name: more[name] for name in TRANSFORMERS[family].beside}
+        beside.update({name: value[:, :, :12] for name, value in beside.items() if name == "conditioning_llama3"})
+        alone = [[own, {**conditioning[0][1], **beside}]]  # what else the conditioning holds stays the whole prompt's
+        targets = replace(targets, encode=lambda texts: [(own, {**more, **beside})] * len(texts))
+    with nothing_pooled(models(family)[0]):
+        controlled, _ = mixing(family, layout=placed(family, WHOLE), targets=targets, settings={"weight": 1.0})
+        expected = sample(models(family)[0], family, size=size, steps=2, positive=alone)
+        plain = sample(models(family)[0], family, size=size, steps=2)
+        drawn = sample(controlled, family, size=size, steps=2)
     torch.testing.assert_close(drawn, expected, rtol=1e-3, atol=1e-3 * float(expected.std()))
+    assert (drawn - plain).abs().max() > 1e-2 * plain.std()
 
 
 def test_local_prompts_that_are_longer_than_the_prompt():
     """An encoder that fills up to no length: the prompt's own rows are what they are without ours."""
     size, (conditioning, targets) = latent_of("flux"), encoded("flux")
     with torch.inference_mode():
-        long, own = conditioning[0][0], targets.encode(["a photo of a black car"])[0]
+        long, (own, more) = conditioning[0][0], targets.encode(["a photo of a black car"])[0]
         short = [[long[:, :30], conditioning[0][1]]]
-        targets = replace(targets, length=30, chunk=30, encode=lambda texts: [own] * len(texts))
+        targets = replace(targets, length=30, chunk=30, encode=lambda texts: [(own, more)] * len(texts))
         alone = [[own, conditioning[0][1]]]
     layout = placed("flux", WHOLE)
     for weight, expected in ((1.0, alone), (1e-6, short)):
@@ -81,12 +100,6 @@ def test_local_prompts_that_are_longer_than_the_prompt():
         plain = sample(models("flux")[0], "flux", size=size, steps=3, positive=expected, negative=short)
         torch.testing.assert_close(drawn, plain, rtol=1e-3, atol=1e-3 * float(plain.std()))
         assert record.maps.steps == 3 and record.warnings == ["The layout has no place for white clock."]
-
-
-@pytest.mark.parametrize("family", TWICE)
-def test_a_network_that_reads_with_two_encoders_is_refused_by_name(family):
-    with pytest.raises(HostError, match="(HiDream|HunyuanDiT) reads every prompt with two.*Attention Regulation"):
-        mixing(family)
 
 
 @pytest.mark.parametrize("family", ["flux", "cosmos_predict2"])

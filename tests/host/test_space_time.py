@@ -60,7 +60,7 @@ def test_an_object_that_has_everything_is_drawn_from_its_own_prompt_alone(family
     conditioning, targets = encoded(family)
     with torch.inference_mode():
         # The rest of the conditioning, such as SDXL's pooled output, is not attended to and stays the whole prompt's.
-        alone = [[targets.encode(["a photo of a black car"])[0], conditioning[0][1]]]
+        alone = [[targets.encode(["a photo of a black car"])[0][0], conditioning[0][1]]]
     controlled, _ = mixing(family, layout=placed(family, WHOLE), settings={"weight": 1.0})
     torch.testing.assert_close(
         sample(controlled, family), sample(models(family)[0], family, positive=alone), rtol=1e-3, atol=2e-3
@@ -72,7 +72,7 @@ def test_every_layer_gives_what_the_rule_says():
     model, layout = models("sd1")[0], placed("sd1", Box(0.0, 0.0, 0.5, 1.0), Box(0.5, 0.0, 1.0, 0.5))
     layers = {site: layer for site, _, layer in cross_attentions(model.model.diffusion_model)}
     with torch.inference_mode():
-        local = encoded("sd1")[1].encode(["a photo of a black car", "a photo of a white clock"])
+        local = [text for text, _ in encoded("sd1")[1].encode(["a photo of a black car", "a photo of a white clock"])]
     seen, checked = {}, []
 
     def before(n, context, value, options):

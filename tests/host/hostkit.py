@@ -1,6 +1,7 @@
 """What the host tests share: small models of every family, a prompt with two objects, and the host's own sampling."""
 
 import functools
+from contextlib import contextmanager
 from dataclasses import replace
 
 import comfy.sample
@@ -134,3 +135,15 @@ def latent_of(family: str, height: int = 16, width: int = 24, batch: int = 1) ->
     made = TRANSFORMERS[family]
     height, width = (side * made.patch // 2 for side in (height, width))
     return batch, made.channels, *((1,) if made.framed else ()), height, width
+
+
+@contextmanager
+def nothing_pooled(model):
+    """Without what a network itself pools of a text (HunyuanDiT): that is the whole prompt's in a mixture."""
+    pooler = getattr(model.model.diffusion_model, "pooler", None)
+    handle = pooler and pooler.register_forward_hook(lambda module, args, out: torch.zeros_like(out))
+    try:
+        yield
+    finally:
+        if handle is not None:
+            handle.remove()

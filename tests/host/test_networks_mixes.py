@@ -1,14 +1,14 @@
 """Space-Time Attention on every family of transformers."""
 
-from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 import torch
-from hostkit import encoded, fingerprint, latent_of, models, noise, sample
+from hostkit import encoded, fingerprint, latent_of, models, noise, nothing_pooled, sample
 from prompt_fidelity.core.methods import METHODS, SpaceTime
 from prompt_fidelity.core.methods.base import PREDICTION
 from prompt_fidelity.core.methods.combined import CombinedMethods
+from prompt_fidelity.host.errors import HostError
 from prompt_fidelity.host.models.random_transformers import TRANSFORMERS, available
 from prompt_fidelity.host.networks.families import network_of
 from prompt_fidelity.host.sampling.install import attach
@@ -42,18 +42,6 @@ def test_changes_the_picture_and_leaves_no_trace(family, preset):
     # Images of a batch do not know of each other.
     single = sample(alone, family, start=noise(*size, seed=3)[1:], steps=2)
     torch.testing.assert_close(drawn[1:], single, rtol=1e-3, atol=1e-3 * float(plain.std()))
-
-
-@contextmanager
-def nothing_pooled(model):
-    """Without what a network itself pools of a text (HunyuanDiT): that is the whole prompt's in a mixture."""
-    pooler = getattr(model.model.diffusion_model, "pooler", None)
-    handle = pooler and pooler.register_forward_hook(lambda module, args, out: torch.zeros_like(out))
-    try:
-        yield
-    finally:
-        if handle is not None:
-            handle.remove()
 
 
 @pytest.mark.parametrize(
@@ -100,6 +88,18 @@ def test_local_prompts_that_are_longer_than_the_prompt():
         plain = sample(models("flux")[0], "flux", size=size, steps=3, positive=expected, negative=short)
         torch.testing.assert_close(drawn, plain, rtol=1e-3, atol=1e-3 * float(plain.std()))
         assert record.maps.steps == 3 and record.warnings == ["The layout has no place for white clock."]
+
+
+@pytest.mark.parametrize("family", ["hidream", "hunyuan_dit"])
+def test_an_encoder_that_does_not_give_all_of_an_objects_prompt(family):
+    targets = encoded(family)[1]
+    targets = replace(
+        targets, encode=lambda texts: [(torch.zeros(1, 77, 32), {"pooled_output": torch.zeros(1, 32)}) for _ in texts]
+    )
+    controlled, record = mixing(family, targets=targets)
+    with pytest.raises(HostError, match="is missing.*CLIP.*is not (HiDream|HunyuanDiT)'s"):
+        sample(controlled, family, size=latent_of(family), steps=2)
+    assert not record.mixes
 
 
 @pytest.mark.parametrize("family", ["flux", "cosmos_predict2"])

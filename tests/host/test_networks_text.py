@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 
 import pytest
 import torch
-from hostkit import latent_of, noise, sample
-from prompt_fidelity.core.methods import METHODS
+from hostkit import latent_of, noise, nothing_pooled, sample
+from prompt_fidelity.core.layout import Box, Layout, Placement
+from prompt_fidelity.core.methods import METHODS, SpaceTime
+from prompt_fidelity.core.methods.space_time import SpaceTimeSettings
 from prompt_fidelity.host.models import random_transformers
 from prompt_fidelity.host.models.assemble import assemble_model
 from prompt_fidelity.host.models.random_models import random_weights
@@ -131,3 +133,22 @@ def test_a_words_map_is_that_of_its_own_columns(family, monkeypatch):
     assert sum(own(span, family) for span in spans) == len(targets.objects[1].positions)
     dog = record.maps.shown(targets)[1][0, [target.name for target in targets.objects].index("dog")]
     torch.testing.assert_close(dog, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("family", [family for family in ("hidream", "hunyuan_dit") if family in available()])
+def test_an_objects_own_prompt_reaches_both_encoders(family, monkeypatch):
+    """Mixed in everywhere at weight 1, it draws what the host draws from it, but for the pooled text."""
+    model, clip = network(family, monkeypatch), small_clip(CASES[family].encoder)
+    method, size = SpaceTime(SpaceTimeSettings(weight=1.0)), latent_of(family)
+    with torch.inference_mode():
+        conditioning, targets = encode_with_targets(clip, PROMPT)
+        (text, more), *rest = clip.encode_from_tokens_scheduled(clip.tokenize(method.local_prompt("red car")))
+        layout = Layout((Placement(0, "red car", Box(0, 0, 1, 1)),), 192, 128)
+        controlled, _ = attach(model, method, targets, layout=layout)
+    own = [[text, {**more, "pooled_output": conditioning[0][1]["pooled_output"]}]]
+    run = {"size": size, "steps": 2, "negative": conditioning}
+    with nothing_pooled(model):
+        plain = sample(model, positive=conditioning, **run)
+        expected, drawn = sample(model, positive=own, **run), sample(controlled, positive=conditioning, **run)
+    assert not rest and (expected - plain).abs().max() > 1e-2 * plain.std()
+    torch.testing.assert_close(drawn, expected, rtol=1e-3, atol=1e-3 * float(expected.std()))

@@ -41,8 +41,8 @@ def main() -> None:
             ways = [("plain", artist.plain(conditioning, seeds)), ("auto", artist.drawn_by(model, conditioning, seeds))]
             rows.append([(name, picture) for name, drawn in ways for picture in drawn.pictures])
             titles.append(f'"{case.prompt}"')
-    sheet = render.side_by_side(rows, titles, height=SIDE)[0]
-    Image.fromarray((sheet * 255).round().clamp(0, 255).numpy().astype(np.uint8)).save(ROOT / "docs" / "gallery.jpg", quality=88)
+    sheet = (render.side_by_side(rows, titles, height=SIDE)[0] * 255).round().clamp(0, 255)
+    Image.fromarray(sheet.numpy().astype(np.uint8)).save(ROOT / "docs" / "gallery.jpg", quality=88)
 
 
 if __name__ == "__main__":

@@ -66,7 +66,8 @@ class Benchmark:
         sampling = json.dumps(artist.sampling, sort_keys=True)
         self.settings = {PLAIN: _fingerprint(model_id, sampling)}
         for runner in runners:
-            print_of = _fingerprint(model_id, sampling, repr(runner.method), runner.method.settings_text())
+            where = [artist.blocks] if artist.blocks != "auto" else []
+            print_of = _fingerprint(model_id, sampling, repr(runner.method), runner.method.settings_text(), *where)
             self.settings |= {runner.name: print_of, runner.placebo: print_of}
 
     def missing(self, name: str, case: Case, seeds: list[int]) -> bool:
@@ -151,6 +152,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--set", action="append", default=[], metavar="METHOD.SETTING=VALUE", help="change a setting; may be repeated"
     )
+    parser.add_argument("--blocks", default="auto", help='blocks that methods look at and edit: "double 1, single 2-3"')
     parser.add_argument("--model", choices=MODELS, default="shapes", help="which demo model draws")
     parser.add_argument("--weights", type=Path, help="the demo model's weights instead of the pack's own")
     parser.add_argument("--half", choices=HALVES, default="test", help="dev to tune, test to report")
@@ -213,6 +215,7 @@ def main() -> None:
             judge = ClipJudge.of_file(options.clip_vision)
             artist = Artist.with_checkpoint(options.checkpoint, options.size, options.steps or 50, options.cfg or 7.5)
             model_id = f"{options.checkpoint.resolve()} {options.checkpoint.stat().st_size}"
+        artist.blocks = options.blocks
         artist.sampling |= {key: value for key in ("steps", "cfg") if (value := getattr(options, key)) is not None}
         names = options.methods or (SHORT_METHODS if options.short else ",".join(METHODS))
         runners = contestants(names.split(","), options.set, artist.family)

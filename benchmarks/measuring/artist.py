@@ -41,7 +41,12 @@ class Drawn:
 
 
 class Artist:
-    """A model with its text encoder, VAE and sampling settings (steps, cfg, sampler, scheduler, width, height)."""
+    """A model with its text encoder, VAE and sampling settings (steps, cfg, sampler, scheduler, width, height).
+
+    `blocks`: which of the network's blocks methods look at and edit, as in Apply Attention Control.
+    """
+
+    blocks = "auto"
 
     def __init__(self, model, clip, vae, sampling: dict) -> None:
         self.model, self.clip, self.vae, self.sampling = model, clip, vae, sampling
@@ -118,13 +123,13 @@ class Artist:
         began = self.clock()
         layout = self.layout(method, targets, conditioning, seeds[0])
         spent = (self.clock() - began) / len(seeds)
-        model, record = attach(self.model, method, targets, layout=layout)
+        model, record = attach(self.model, method, targets, layout=layout, blocks=self.blocks)
         drawn = self.drawn_by(model, conditioning, seeds)
         return Drawn(drawn.pictures, spent + drawn.seconds, moves_of(record.steps), record.updates)
 
     def in_layout(self, method, targets, conditioning, seeds: list[int], layout: Layout) -> tuple[Drawn, Tensor]:
         """Pictures drawn with a method, all of them in the same layout, and their objects' mean maps [B, T, h, w]."""
-        model, record = attach(self.model, method, targets, layout=layout)
+        model, record = attach(self.model, method, targets, layout=layout, blocks=self.blocks)
         return self.drawn_by(model, conditioning, seeds), record.maps.shown(targets)[1]
 
     def with_placebo(self, method, moves: dict[float, Tensor], targets, conditioning, seeds: list[int]) -> Drawn:
@@ -138,9 +143,11 @@ class Artist:
         model = with_placebo(self.model, moves, seeds)
         for part in method.parts:
             if isinstance(part.method, ScoreEdit):
-                model, _ = attach(model, RandomEdit(part.method, seeds), targets, strength=part.weight)
+                edit = RandomEdit(part.method, seeds)
+                model, _ = attach(model, edit, targets, strength=part.weight, blocks=self.blocks)
             elif isinstance(part.method, OutputMix):
-                model, _ = attach(model, RandomMix(part.method, seeds), targets, strength=part.weight, layout=layout)
+                mix = RandomMix(part.method, seeds)
+                model, _ = attach(model, mix, targets, strength=part.weight, layout=layout, blocks=self.blocks)
         drawn = self.drawn_by(model, conditioning, seeds)
         return Drawn(drawn.pictures, drawn.seconds, moves)
 

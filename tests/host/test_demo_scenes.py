@@ -105,10 +105,10 @@ def test_a_preset_for_the_other_demo_model_is_warned_of(loaded, asked):
     assert warnings("published") == ""
 
 
-def test_auto_edits_the_attention_and_taca_says_nothing_against_it(loaded, asked):
+def test_auto_takes_one_pass_and_taca_says_nothing_against_it(loaded, asked):
     with torch.inference_mode():
         record = attach(loaded[0], Auto(METHODS), asked[1])[1]
-        assert "Attention Regulation" in record.method.title
+        assert record.method.title == "FOCUS + T-SAM" and record.method.preset == "scenes + scenes"
         assert attach(loaded[0], METHODS["taca"](), asked[1])[1].warnings == []
 
 

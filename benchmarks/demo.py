@@ -54,10 +54,10 @@ class Show:
 SHOWS = {
     "scenes": Show(
         "TinyScenes, a small model that comes with the pack and draws animals and things",
-        ("a bear and a red apple and a blue bowl", "a cat and a dog"),
+        ("a bear and a red apple and a blue bowl", "a white suitcase and a pink balloon"),
         SCENES_PRESET,
         scenes_card()["sampling"],
-        ("attention_regulation", "focus"),
+        ("focus", "t_sam"),
     ),
     "shapes": Show(
         "TinyShapes, a small model that comes with the pack and draws coloured shapes",
@@ -67,10 +67,7 @@ SHOWS = {
         ("space_time", "attention_regulation"),
     ),
 }
-SHORT = {  # what fits above a picture
-    "space_time+attention_regulation": "Space-Time + Regulation",
-    "attention_regulation+focus": "Regulation + FOCUS",
-}
+SHORT = {"space_time+attention_regulation": "Space-Time + Regulation"}  # what fits above a picture
 
 
 def for_this_model(show: Show) -> dict[str, Method]:

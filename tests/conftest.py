@@ -25,3 +25,11 @@ from live_server import server  # noqa: E402, F401  (a fixture: one server for t
 # The tensors of the tests are so small that threads only wait for each other: one is twenty times as fast on a busy
 # machine. The small models decide that for themselves (host/models/threads.py), in other programs too.
 torch.set_num_threads(1)
+
+# Takes minutes, as a whole part of the suite runs again in each older host: begun last, it would keep one of two workers
+# waiting for the other.
+LONGEST = "test_older_hosts.py"
+
+
+def pytest_collection_modifyitems(items) -> None:
+    items.sort(key=lambda item: item.path.name != LONGEST)

@@ -85,7 +85,8 @@ def test(env: Environment, arguments: Sequence[str]) -> int:
         get_chromium()
     # The whole suite two files at a time: nearly all of it works on one thread; more would wait for each other.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    return env.run("-m", "pytest", *(arguments or ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]), cwd=ROOT)
+    two_at_a_time = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
+    return env.run("-m", "pytest", *(arguments or two_at_a_time), cwd=ROOT)
 
 
 def serve(env: Environment, port: int) -> int:

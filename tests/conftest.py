@@ -26,7 +26,7 @@ from live_server import server  # noqa: E402, F401  (a fixture: one server for t
 # machine. The small models decide that for themselves (host/models/threads.py), in other programs too.
 torch.set_num_threads(1)
 
-# Takes minutes, as a whole part of the suite runs again in each older host: begun last, it would keep one of two workers
+# Takes minutes, as a part of the suite runs again in each older host: begun last, it would keep one of two workers
 # waiting for the other.
 LONGEST = "test_older_hosts.py"
 

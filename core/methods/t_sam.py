@@ -98,10 +98,9 @@ class TSAM(LatentLoss):
         "repo": TSAMSettings(),
         "paper": TSAMSettings(step_size=10.0, **_PAPER),
         "paper-free": TSAMSettings(step_size=40.0, **_PAPER),
-        # The demo model's text attention is even: raised to the 4th power after the rows are normalised, nothing is
-        # left.
         "one-pass": TSAMSettings(refine_at=(), refine_steps=0, acts_on=PREDICTION),
         "scenes": TSAMSettings(end=0.5, refine_at=(), refine_steps=0, acts_on=PREDICTION),
+        # Its model's text attention is even: raised to the 4th power after the rows are normalised, nothing is left.
         "demo": TSAMSettings(step_size=1.0, acts_on=PREDICTION, **(_PAPER | {"power_first": True})),
     }
     settings: TSAMSettings

@@ -10,7 +10,7 @@ import pytest
 from api_prompt import api_prompt
 from comfy_page import ComfyPage
 from live_server import Server, pack_name
-from recipes import DEMO
+from sources import DEMO
 from test_live_runs import graph
 from tidiness import tidiness
 

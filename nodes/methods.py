@@ -6,7 +6,7 @@ from dataclasses import fields
 
 from comfy_api.latest import io
 
-from ..core.methods import METHODS, ScoreEdit
+from ..core.methods import METHODS
 from ..core.methods.auto import Auto
 from ..core.methods.base import OWN_PRESET
 from .types import CATEGORY, Method
@@ -14,7 +14,6 @@ from .widgets import settings_from, widget
 
 CUSTOM = "custom"
 AUTO = "auto"  # as a method
-EDITS = [name for name, method in METHODS.items() if issubclass(method, ScoreEdit)]
 
 
 def _option(name: str) -> io.DynamicCombo.Option:
@@ -46,8 +45,8 @@ class FidelitySelectMethod(io.ComfyNode):
                     tooltip="auto: chosen by what the prompt holds and the model allows; the report says which. "
                     + "; ".join(f"{name}: {METHODS[name].title}" for name in METHODS)
                     + ". All work on U-Nets (Stable Diffusion, SDXL) and on transformers (Flux, Stable Diffusion 3 and "
-                    f"others); on transformers those that edit the attention do most: {', '.join(EDITS)}. The help "
-                    "page compares them.",
+                    "others): begin with focus on Flux and its kin, with attention_regulation on other transformers. "
+                    "The help page compares them.",
                 ),
             ],
             outputs=[Method.Output("method", display_name="method", tooltip="The method with its settings.")],

@@ -11,10 +11,14 @@ import pytest
 import torch
 from prompt_fidelity.host.errors import HostError
 from prompt_fidelity.host.layout import files
-from prompt_fidelity.host.models import assets, demo_clip, demo_model
+from prompt_fidelity.host.models import assets, demo_clip, demo_model, demo_scenes
 from safetensors.torch import save_file
 
-LOADERS = {"tinyshapes": demo_model.load_demo_model, "tinyclip": demo_clip.load_demo_clip}
+LOADERS = {
+    "tinyscenes": demo_scenes.load_demo_scenes,
+    "tinyshapes": demo_model.load_demo_model,
+    "tinyclip": demo_clip.load_demo_clip,
+}
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0cf3d73f\nsize 5461234\n"
 
 

@@ -17,6 +17,7 @@ import logging
 from dataclasses import asdict, replace
 from itertools import product
 from pathlib import Path
+from types import ModuleType
 
 from _pack import ROOT, load_pack
 
@@ -24,13 +25,12 @@ load_pack()
 
 import torch  # noqa: E402
 from measuring.artist import Artist  # noqa: E402
-from measuring.cases import FIRST_SEED, HALVES, Case, shape_cases  # noqa: E402
+from measuring.cases import FIRST_SEED, HALVES, PROMPTS, Case  # noqa: E402
+from measuring.demo_models import MODELS, DemoModel  # noqa: E402
 from prompt_fidelity.core.control.record import RunLog  # noqa: E402
 from prompt_fidelity.core.methods import METHODS  # noqa: E402
-from prompt_fidelity.core.methods.base import DEMO_PRESET  # noqa: E402
 from prompt_fidelity.core.show.verdict import THRESHOLDS, Thresholds, verdicts  # noqa: E402
 from prompt_fidelity.host.sampling.install import attach  # noqa: E402
-from tinyshapes import detector  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
 PLAIN = "plain"
@@ -41,11 +41,11 @@ TRIED |= {"overlap": (0.8, 0.9, 1.0), "colour": (0.0, 0.05, 0.15)}
 Drawn = tuple[RunLog, torch.Tensor, list[list[bool]]]
 
 
-def draw(artist: Artist, way: str, case: Case, seeds: list[int]) -> Drawn:
+def draw(artist: Artist, detector: ModuleType, way: str, case: Case, seeds: list[int]) -> Drawn:
     """The run's record, its pictures, and for each picture and object whether the detector finds it in its colour."""
     conditioning, targets = artist.encode(case.prompt)
     name = "attend_and_excite" if way == PLAIN else way
-    method = METHODS[name](METHODS[name].PRESETS.get(DEMO_PRESET))
+    method = METHODS[name](METHODS[name].settings_for(artist.family))
     by = copy.copy(artist)
     by.model, record = attach(artist.model, method, targets, strength=0.0 if way == PLAIN else 1.0)
     pictures = by.plain(conditioning, seeds).pictures
@@ -56,13 +56,13 @@ def draw(artist: Artist, way: str, case: Case, seeds: list[int]) -> Drawn:
     return kept, pictures, [[wanted in there for wanted in case.wanted] for there in found]
 
 
-def drawn(artist: Artist, way: str, half: str, options: argparse.Namespace) -> list[Drawn]:
+def drawn(artist: Artist, demo: DemoModel, way: str, half: str, options: argparse.Namespace) -> list[Drawn]:
     """All pictures of a half, from the folder if they were drawn before."""
     file = options.out / f"{options.model}_{half}_{way}_{options.count}x{options.seeds}.pt"
     if not file.is_file():
         seeds = [FIRST_SEED[half] + i for i in range(options.seeds)]
-        cases = shape_cases(half, (2, 3))[: options.count]
-        everything = [draw(artist, way, case, seeds) for case in tqdm(cases, desc=f"{half}, {way}")]
+        cases = demo.cases(half, (2, 3), PROMPTS)[: options.count]
+        everything = [draw(artist, demo.detector, way, case, seeds) for case in tqdm(cases, desc=f"{half}, {way}")]
         options.out.mkdir(parents=True, exist_ok=True)
         torch.save(everything, file)
     return torch.load(file, weights_only=False)
@@ -95,7 +95,7 @@ def fitted(pictures: list[Drawn]) -> Thresholds:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", choices=("shapes",), default="shapes", help="which demo model draws")
+    parser.add_argument("--model", choices=MODELS, default="shapes", help="which demo model draws")
     parser.add_argument("--half", choices=HALVES, help="one half only")
     parser.add_argument("--methods", default=f"{PLAIN},attention_regulation", help="ways of drawing, comma-separated")
     parser.add_argument("--count", type=int, default=40, help="so many of the half's prompts")
@@ -107,10 +107,11 @@ def main() -> None:
     logging.getLogger().setLevel(logging.ERROR)
     torch.set_grad_enabled(False)
     with torch.inference_mode():
-        artist = Artist.with_demo_model()
+        demo = MODELS[options.model]()
+        artist = demo.artist()
         ways = options.methods.split(",")
         halves = [options.half] if options.half else list(HALVES)
-        pictures = {(half, way): drawn(artist, way, half, options) for half in halves for way in ways}
+        pictures = {(half, way): drawn(artist, demo, way, half, options) for half in halves for way in ways}
         answer = {half: {way: agreement(pictures[half, way]) for way in ways} for half in halves}
         for half, way in pictures:
             row = answer[half][way]

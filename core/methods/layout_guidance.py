@@ -59,6 +59,7 @@ class LayoutGuidance(LayoutLoss):
     paper = "2304.03373"
     PRESETS = {
         "published": LayoutGuidanceSettings(),
+        "one-pass": LayoutGuidanceSettings(refine_at=(), refine_steps=0, acts_on=PREDICTION),
         "scenes": LayoutGuidanceSettings(end=0.5, refine_at=(), refine_steps=0, acts_on=PREDICTION),
         "demo": LayoutGuidanceSettings(end=0.5, refine_at=(), refine_steps=0),
     }

@@ -66,7 +66,8 @@ class Benchmark:
         sampling = json.dumps(artist.sampling, sort_keys=True)
         self.settings = {PLAIN: _fingerprint(model_id, sampling)}
         for runner in runners:
-            where = [artist.blocks] if artist.blocks != "auto" else []
+            blocks = artist.blocks if artist.blocks != "auto" else runner.method.blocks_for(artist.family)
+            where = [blocks] if blocks != "auto" else []
             print_of = _fingerprint(model_id, sampling, repr(runner.method), runner.method.settings_text(), *where)
             self.settings |= {runner.name: print_of, runner.placebo: print_of}
 

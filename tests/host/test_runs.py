@@ -82,7 +82,7 @@ def test_images_of_a_batch_equal_the_same_images_drawn_singly(family, method, cf
 # Each method once, and each family: the smooth ones above are all on every family, and what keeps images apart there is
 # the same.
 @pytest.mark.parametrize(
-    ("method", "family"), zip(sorted(set(METHODS) - set(SMOOTH)), itertools.cycle(FAMILIES), strict=False)
+    ("method", "family"), list(zip(sorted(set(METHODS) - set(SMOOTH)), itertools.cycle(FAMILIES), strict=False))
 )
 def test_images_of_a_batch_equal_single_ones_when_rounding_cannot_tell_them_apart(family, method):
     """Attention Regulation's descent takes the best of its iterations, BoxDiff the strongest pixels: in float32

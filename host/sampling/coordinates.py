@@ -3,9 +3,31 @@ coordinates.
 """
 
 import math
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
+
+# The ends of the range are left out: there the host answers with sentinels (1e9 and 0).
+PERCENTS = np.linspace(0.0, 1.0, 1001)[1:-1]
+_LOOKED_AT = (99, 499, 899)
+_tables: WeakKeyDictionary = WeakKeyDictionary()
+
+
+def _log_sigmas(model_sampling, percents: np.ndarray) -> np.ndarray:
+    return np.log([max(float(model_sampling.percent_to_sigma(p)), 1e-9) for p in percents])
+
+
+def _table(model_sampling) -> np.ndarray:
+    """The logarithm of the noise level at each of PERCENTS.
+
+    A thousand calls of the host take as long as several steps of a small network, so a table is kept as long as its
+    object lives, and made anew if that was changed in place, which three of the calls tell.
+    """
+    kept, some = _tables.get(model_sampling), list(_LOOKED_AT)
+    if kept is None or not np.array_equal(kept[some], _log_sigmas(model_sampling, PERCENTS[some])):
+        kept = _tables[model_sampling] = _log_sigmas(model_sampling, PERCENTS)
+    return kept
 
 
 class Coordinates:
@@ -13,10 +35,8 @@ class Coordinates:
 
     def __init__(self, model_sampling):
         self.model_sampling = model_sampling
-        # The host only offers percent -> sigma; the inverse is read off a table. The ends of its range are sentinels
-        # (1e9 and 0).
-        self._percents = np.linspace(0.0, 1.0, 1001)[1:-1]
-        self._log_sigmas = np.log([max(float(model_sampling.percent_to_sigma(p)), 1e-9) for p in self._percents])
+        # The host only offers percent -> sigma; the inverse is read off a table.
+        self._percents, self._log_sigmas = PERCENTS, _table(model_sampling)
 
     def progress(self, sigma: float) -> float:
         """Fraction of the noise schedule that lies behind noise level `sigma`: the host's own percent, 0 at pure noise

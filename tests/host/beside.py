@@ -106,7 +106,6 @@ LEFT_OUT = {
     "attention couple that does not say whose": (couple(says_whose=False), UNKNOWN_ROWS),
     "fewer tokens": (of_model(neighbours.fewer_tokens), UNKNOWN_TOKENS),
 }
-every_neighbour = pytest.mark.parametrize("neighbour", NEIGHBOURS)
 
 
 def size_of(neighbour):

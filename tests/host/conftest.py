@@ -25,3 +25,11 @@ from comfy.cli_args import args  # noqa: E402
 
 if not torch.cuda.is_available():
     args.cpu = True
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_encoders_stay():
+    """The small text encoders have whole vocabularies; those of all files together would fill gigabytes."""
+    yield
+    if "small_encoders" in sys.modules:
+        sys.modules["small_encoders"].small_clip.cache_clear()

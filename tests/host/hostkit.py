@@ -23,6 +23,9 @@ PROMPT = "a black car and a white clock"
 MOVES = {"acts_on": LATENT}  # whatever the method's own way
 # One update a step and no refinement: quick, and as many updates as steps.
 ONE_A_STEP = {"refine_steps": 0, **MOVES}
+# Published methods take up to 30 further updates at each of three points of a run, which is nearly all of its time; two
+# show that there is more than one. A test that needs more says so.
+FEW_REFINEMENTS = 2
 
 
 @functools.cache
@@ -101,14 +104,22 @@ def sample(
         )
 
 
+@functools.cache
+def plain(family: str = "sd1", **how) -> torch.Tensor:
+    """What a family's model draws by itself, drawn once for all tests that compare with it."""
+    return sample(models(family)[0], family, **how)
+
+
 def patched(
     family: str = "sd1", method: str = "attend_and_excite", *, model=None, targets=None, settings=None, **options
 ):
     """(model with the method attached, record). `settings` are changes to the method's defaults, of
-    those that it has.
+    those that it has; it refines a little only.
     """
     chosen = METHODS[method]()
-    changes = {name: value for name, value in (settings or {}).items() if hasattr(chosen.settings, name)}
+    few = min(FEW_REFINEMENTS, getattr(chosen.settings, "refine_steps", 0))
+    settings = {"refine_steps": few, **(settings or {})}
+    changes = {name: value for name, value in settings.items() if hasattr(chosen.settings, name)}
     chosen = type(chosen)(replace(chosen.settings, **changes))
     with torch.inference_mode():
         return attach(

@@ -42,3 +42,19 @@ def test_a_step_in_the_papers_latent_is_the_same_step_in_the_samplers(family, si
 
 def test_a_flow_model_samples_the_papers_latent_itself():
     assert Coordinates(Flow()).factor(0.7) == 1.0
+
+
+def test_the_host_is_asked_once_for_an_object_that_stays_what_it_is():
+    asked = []
+
+    class Counting(Flow):
+        def percent_to_sigma(self, percent):
+            asked.append(percent)
+            return super().percent_to_sigma(percent)
+
+    model_sampling = Counting()
+    first, calls = Coordinates(model_sampling).progress(0.6), len(asked)
+    assert Coordinates(model_sampling).progress(0.6) == first and len(asked) - calls < 10
+    model_sampling.set_parameters(shift=3.0)  # as a node might, in place
+    changed = Coordinates(model_sampling).progress(0.6)
+    assert changed == pytest.approx(1 - 0.6 / (3 - 2 * 0.6), abs=2e-3) and changed != first

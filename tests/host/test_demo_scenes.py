@@ -52,11 +52,16 @@ def asked(loaded):
         return *encode_with_targets(loaded[1], PROMPT), encode_with_targets(loaded[1], "")[0]
 
 
-def drawn(model, asked, steps: int = 6) -> torch.Tensor:
+def drawn(model, asked, steps: int = 4) -> torch.Tensor:
     return sample(
         model, start=noise(2, 16, 16, 16), positive=asked[0], negative=asked[2], steps=steps, cfg=3.0,
         scheduler="simple",
     )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def plain(loaded, asked) -> torch.Tensor:
+    return drawn(loaded[0], asked)
 
 
 def test_the_family_of_each_demo_model_is_known(loaded):
@@ -83,13 +88,12 @@ def test_the_node_offers_both_models(monkeypatch, file, tmp_path):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_every_method_draws_with_it(method, loaded, asked):
+def test_every_method_draws_with_it(method, loaded, asked, plain):
     waiting = METHODS[method].waiting()
-    plain = drawn(loaded[0], asked)
     with torch.inference_mode():
         listening, record = attach(loaded[0], waiting, asked[1], strength=0.0)
         guided, acting = attach(loaded[0], waiting, asked[1], strength=0.3)
-    assert torch.equal(drawn(listening, asked), plain) and record.maps.steps == 6
+    assert torch.equal(drawn(listening, asked), plain) and record.maps.steps == 4
     picture = drawn(guided, asked)
     assert picture.isfinite().all() and not torch.equal(picture, plain) and acting.acted
     assert not any("preset" in warning for warning in acting.warnings), acting.warnings

@@ -34,7 +34,8 @@ def family(request):
 
 @pytest.fixture(scope="module")
 def clip(family):
-    return without_attention(small_clip(family))
+    yield without_attention(small_clip(family))
+    small_clip.cache_clear()  # the tests go through the families one after the other
 
 
 def axis_of(conditioning, targets) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """The gradient that moves the latent: exact, early, and on weights that are left as they were."""
 
 import concurrent.futures
+import itertools
 import operator
 
 import comfy.model_management
@@ -48,8 +49,15 @@ def gradient_of(method: str, family: str, x: torch.Tensor, evaluate) -> torch.Te
     return torch.autograd.grad(loss, leaf)[0]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("method", LATENT_METHODS)
+# Where the pass ends depends on the network and on the layers that a loss looks at, not on the loss: one loss on every
+# family, and the others by turns.
+@pytest.mark.parametrize(
+    ("method", "family"),
+    [
+        *((LATENT_METHODS[0], family) for family in FAMILIES),
+        *zip(LATENT_METHODS[1:], itertools.cycle(FAMILIES), strict=False),
+    ],
+)
 def test_ending_the_pass_early_changes_no_bit_of_the_gradient(monkeypatch, family, method):
     gradients = []
 

@@ -31,8 +31,10 @@ def cosine(first: torch.Tensor, second: torch.Tensor) -> float:
     return float(torch.nn.functional.cosine_similarity(first.flatten(), second.flatten(), dim=0))
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("family", FAMILIES)
+# bfloat16 has float32's range, so that nothing there depends on the family.
+@pytest.mark.parametrize(
+    ("dtype", "family"), [*((torch.float16, family) for family in FAMILIES), (torch.bfloat16, "sd1")]
+)
 def test_the_update_points_where_float32s_does(monkeypatch, family, dtype):
     # bfloat16 has 8 bits, too few for the tiny random networks; at the published widths it does better (.998 for SD1).
     # Here it has to point where it points with a loss of size 1.

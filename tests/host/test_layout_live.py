@@ -24,7 +24,7 @@ def graph(canvas: bool) -> dict:
         "9": node("FidelityApply", model=["1", 0], method=["8", 0], targets=["2", 1], strength=1.0, start_percent=0.0,
                   end_percent=1.0, layout=["7", 0]),
         "10": node("KSampler", model=["9", 0], positive=["2", 0], negative=["3", 0], latent_image=["4", 0], seed=1,
-                   steps=4, cfg=2.0, sampler_name="dpm_adaptive", scheduler="normal", denoise=1.0),
+                   steps=4, cfg=2.0, sampler_name="euler", scheduler="normal", denoise=1.0),
         "11": node("VAEDecode", samples=["10", 0], vae=["1", 2]),
         "12": node("SaveImage", images=["11", 0], filename_prefix="layout"),
         "13": node("PreviewImage", images=["5", 1]),

@@ -6,7 +6,6 @@ import torch
 from beside import (
     SIZE,
     acting,
-    every_family,
     every_method,
     in_force,
     negative_of,
@@ -15,8 +14,10 @@ from hostkit import encoded, models, noise, sample
 from prompt_fidelity.host.networks.calls import Call, Chunk
 
 
-@every_family
-@every_method
+# By turns: which rows are whose does not depend on the network.
+@pytest.mark.parametrize(
+    ("method", "family"), [("attend_and_excite", "sd1"), ("attention_regulation", "sdxl"), ("space_time", "sd1")]
+)
 def test_windows_over_the_batch_give_what_the_batch_gives(method, family):
     with torch.inference_mode():
         model = models(family, torch.float64)[0]
@@ -28,8 +29,7 @@ def test_windows_over_the_batch_give_what_the_batch_gives(method, family):
     assert (drawn - expected).abs().max() <= 1e-4 * expected.std()
 
 
-@pytest.mark.parametrize("method", ["attention_regulation", "space_time"])
-@every_family
+@pytest.mark.parametrize(("method", "family"), [("attention_regulation", "sd1"), ("space_time", "sdxl")])
 def test_beside_attention_couple_each_image_is_its_own(method, family):
     with torch.inference_mode():
         model = models(family, torch.float64)[0]

@@ -157,15 +157,15 @@ def test_recording_leaves_every_bit_and_shows_the_softmax(family, cfg, kernel, m
     if kernel == "fused":
         model = attending(model, family, fused)
         monkeypatch.setattr(JointAttention, "_given_to", None)
-    before, plain = fingerprint(model), sample(model, family, size=size, steps=3, cfg=cfg)
+    before, plain = fingerprint(model), sample(model, family, size=size, steps=2, cfg=cfg)
     controlled, record = patched(family, model=model, strength=0.0)
-    assert torch.equal(sample(controlled, family, size=size, steps=3, cfg=cfg), plain)
+    assert torch.equal(sample(controlled, family, size=size, steps=2, cfg=cfg), plain)
     assert fingerprint(model) == before
     assert not any("forward" in vars(module) for module in model.model.diffusion_model.modules())
-    assert record.maps.steps == 3 and record.maps.mean.shape == (2, 4, 8, 12) and not record.warnings
+    assert record.maps.steps == 2 and record.maps.mean.shape == (2, 4, 8, 12) and not record.warnings
     oracle = Oracle(family, 8 * 12)
     torch.testing.assert_close(
-        sample(oracle.model(), family, size=size, steps=3, cfg=cfg), plain, rtol=1e-3, atol=1e-3 * float(plain.std())
+        sample(oracle.model(), family, size=size, steps=2, cfg=cfg), plain, rtol=1e-3, atol=1e-3 * float(plain.std())
     )
     expected = words(oracle.mean().float(), encoded(family)[1]).unflatten(-1, (8, 12))
     torch.testing.assert_close(record.maps.shown(encoded(family)[1])[1], expected, rtol=1e-4, atol=1e-5)

@@ -56,11 +56,11 @@ def test_a_lie_to_the_network_holds_in_gradient_passes_too(around):
     drawn = {}
     for factor in (1.0, 0.9):
         controlled, record = patched(settings=WIDE)
-        drawn[factor] = others.draw(controlled, around(sampler_object("euler"), factor=factor, start=0))
-        assert len(record.steps) == STEPS and record.recognised == STEPS and not record.warnings
-        assert [entry.sigma for entry in record.steps] == pytest.approx(begun(sampler_object("euler"))[1], rel=1e-3)
+        drawn[factor] = others.draw(controlled, around(sampler_object("euler"), factor=factor, start=0), 4)
+        assert len(record.steps) == 4 and record.recognised == 4 and not record.warnings
+        assert [entry.sigma for entry in record.steps] == pytest.approx(begun(sampler_object("euler"), 4)[1], rel=1e-3)
     controlled, _ = patched(settings=WIDE)
-    torch.testing.assert_close(drawn[1.0], others.draw(controlled, sampler_object("euler")))
+    torch.testing.assert_close(drawn[1.0], others.draw(controlled, sampler_object("euler"), 4))
     assert not torch.equal(drawn[1.0], drawn[0.9])
 
 
@@ -147,9 +147,9 @@ def test_the_hosts_own_solvers_could_be_followed_as_strangers(name):
 )
 def test_methods_act_in_all_steps_of_such_samplers(method, sampler):
     controlled, record = patched(method=method, settings=WIDE)
-    drawn = others.draw(controlled, sampler)
+    drawn = others.draw(controlled, sampler, 4)
     acted = record.steps or record.edits or record.mixes
-    assert len(acted) == record.recognised == record.maps.steps == STEPS
+    assert len(acted) == record.recognised == record.maps.steps == 4
     assert torch.isfinite(drawn).all() and "could be told apart" not in report(record)
 
 
@@ -219,8 +219,8 @@ def test_a_lambda_around_one_of_the_hosts_solvers_is_that_solver(name):
     assert facts_of(sampler) is SAMPLERS[name] and name in name_of(sampler) and "lambda" not in name_of(sampler)
     drawn = []
     for each in (sampler, sampler_object(name)):
-        controlled, record = patched(settings=WIDE)
-        drawn.append(others.draw(controlled, each))
+        controlled, _ = patched(settings=WIDE)
+        drawn.append(others.draw(controlled, each, 3))
     assert torch.equal(*drawn)
 
 

@@ -2,12 +2,12 @@
 
     python3 dev.py run tools/sentences.py           # says what the translations lack, and which sentences have none
 
-The code says its sentences in English, and its English is the key: locales/en/main.json repeats the sentences that are
-translated, each under a name, with {holes} where the code puts in a word or a number; the other languages have the same
-names and holes. ComfyUI serves these files to the page, where web/said.js recognises a sentence by its English and shows
-the page's language. What isn't in the files is shown in English. So an error that the host carries as bare text is
-translated like the rest, and nothing about languages is known to the code that runs. A sentence whose English changes is
-found here: it is no longer the code's.
+The code says its sentences in English, and its English is the key: locales/en/main.json repeats the sentences that
+are translated, each under a name, with {holes} where the code puts in a word or a number; the other languages have the
+same names and holes. ComfyUI serves these files to the page, where web/said.js recognises a sentence by its English and
+shows the page's language. What isn't in the files is shown in English. So an error that the host carries as bare text
+is translated like the rest, and nothing about languages is known to the code that runs. A sentence whose English
+changes is found here: it is no longer the code's.
 """
 
 from __future__ import annotations

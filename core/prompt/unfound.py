@@ -31,7 +31,9 @@ def explain(entry: str, typed: list[Word], entries: list[str], prompt: list[Word
 def _not_there(entry: str, missing: list[str]) -> str:
     named = ", ".join(f'"{word}"' for word in missing)
     words = named if missing == [entry.lower()] else f'{named} (of "{entry}")'
-    return f"The words {words} are not in the prompt." if len(missing) > 1 else f"The word {words} is not in the prompt."
+    if len(missing) > 1:
+        return f"The words {words} are not in the prompt."
+    return f"The word {words} is not in the prompt."
 
 
 def _offer(prompt: list[Word]) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 from comfy_page import ComfyPage
-from live_server import Server, pack_name
+from live_server import pack_name
 from prompt_fidelity.tools import sentences
 from test_live_runs import graph
 from test_page import WORKFLOWS
@@ -43,32 +43,35 @@ def test_sentences_in_sentences_and_what_is_not_known(comfy: ComfyPage):
     assert said(comfy, [verdict, unknown]) == [verdict, unknown]
     comfy.speak("zh")
     assert said(comfy, [f"{verdict}\n\n{listed}", two, unknown]) == [
-        "✓ red ball  ✗ blue ring：模型去“red ball”上找它了；换一个种子，或把强度设为 1.5\n\n- 强度为 0，所以这是原本的图。",
+        "✓ red ball  ✗ blue ring：模型去“red ball”上找它了；换一个种子，或把强度设为 1.5\n\n"
+        "- 强度为 0，所以这是原本的图。",
         '提示词里没有 "cow" 这个词。提示词里有：red, ball。',
         unknown,
     ]
 
 
 @pytest.mark.usefixtures("in_english_afterwards")
-def test_a_page_in_chinese_shows_the_verdict_and_an_error_in_chinese(comfy: ComfyPage, server: Server):
+def test_a_page_in_chinese_shows_the_verdict_in_chinese(comfy: ComfyPage):
+    """As when a run has ended; what is kept with the graph is of no language, so that another one can open it."""
     comfy.speak("zh")
     comfy.load_template(pack_name(), WORKFLOWS[0].stem)
+    verdict = "✓ cat  ✗ red backpack: the model hardly looked for it; try another seed"
     comfy.page.evaluate(
-        "app.graph.nodes.flatMap(node => node.widgets ?? []).find(widget => widget.name === 'strength').value = 0"
+        "text => app.graph.nodes.find(node => node.type === 'FidelityViewMaps').onExecuted({ text: [text] })", verdict
     )
-    server.forget()
-    comfy.queue(timeout=150)
-    verdict = comfy.wait_for_text("FidelityViewMaps", "或把强度设到 0 以上")
-    assert "✗" in verdict and "- 强度为 0，所以这是原本的图。" in verdict
-    comfy.reload()
-    assert comfy.texts()["FidelityViewMaps"] == verdict
+    assert comfy.texts()["FidelityViewMaps"] == "✓ cat  ✗ red backpack：模型几乎没有找它；换一个种子"
     comfy.speak("en")
-    comfy.reload()
-    assert "or a strength above 0" in comfy.texts()["FidelityViewMaps"], "what is kept is not of one language"
+    comfy.page.evaluate("app.loadGraphData(app.graph.serialize(), true, true, 'of a test')")
+    assert comfy.texts()["FidelityViewMaps"] == verdict
+
+
+@pytest.mark.usefixtures("in_english_afterwards")
+def test_a_page_in_chinese_shows_an_error_in_chinese(comfy: ComfyPage):
     comfy.speak("zh")
     comfy.load_api(graph(seed=21, steps=2, words="zebra"))
     with pytest.raises(AssertionError):
         comfy.queue()
-    comfy.until(lambda: '提示词里没有 "zebra" 这个词。' in comfy.page.inner_text("body"), "the message")
-    comfy.wait_for_text("FidelityExtractTargets", '提示词里没有 "zebra" 这个词。')
+    sentence = '提示词里没有 "zebra" 这个词。'
+    comfy.until(lambda: sentence in comfy.page.inner_text("body"), "the message")
+    comfy.wait_for_text("FidelityExtractTargets", sentence)
     assert comfy.errors == []

@@ -55,8 +55,8 @@ class FidelityApply(io.ComfyNode):
                 Layout.Input(
                     "layout",
                     optional=True,
-                    tooltip="Where the objects go, for Space-Time Attention, Layout Guidance and BoxDiff: from Predict "
-                    "Layout, Layout from Boxes or Layout from Masks.",
+                    tooltip="Where the objects go, for Space-Time Attention, Layout Guidance, BoxDiff and Initial "
+                    "Image Editing: from Predict Layout, Layout from Boxes or Layout from Masks.",
                 ),
                 io.Combo.Input(
                     "recompute",

@@ -13,6 +13,7 @@ from ..layout.boxes import Layout
 from ..maps.recorder import TargetMaps
 from ..methods.base import Method
 from ..prompt.targets import Targets
+from .arranged import ArrangeLog
 from .outputs import MixLog
 from .parts import StepLog
 from .scores import EditLog
@@ -28,12 +29,12 @@ class RunLog:
     """What one run did: the drawing of a picture from its first noise level to its last, in one piece or in several.
 
     It holds small CPU tensors only. `steps` is the list that the run's LatentOptimiser logs to, `edits` that of its
-    ScoreEditor, `mixes` that of its OutputMixer. `layout` is where the objects were to go, if that was said. `seconds`
-    is the time spent on the updates, `run_seconds` that of the whole sampling, if known. `reason` is why `auto` chose
-    the method. `recognised` counts the steps whose beginning was seen, of `total_steps`. `size` is the latent's (batch,
-    height, width), of which a cell is `pixels` of the picture wide, `level` the noise level that it ends at and
-    `ends_like` some values of the latent there. `carried` is what one piece leaves to the next, until the picture is
-    drawn.
+    ScoreEditor, `mixes` that of its OutputMixer, `arranged` that of its LatentArranger. `layout` is where the
+    objects were to go, if that was said. `seconds` is the time spent on the updates, `run_seconds` that of the
+    whole sampling, if known. `reason` is why `auto` chose the method. `recognised` counts the steps whose beginning
+    was seen, of `total_steps`. `size` is the latent's (batch, height, width), of which a cell is `pixels` of the
+    picture wide, `level` the noise level that it ends at and `ends_like` some values of the latent there. `carried`
+    is what one piece leaves to the next, until the picture is drawn.
     """
 
     method: Method | None = None
@@ -48,6 +49,7 @@ class RunLog:
     steps: list[StepLog] = field(default_factory=list)
     edits: list[EditLog] = field(default_factory=list)
     mixes: list[MixLog] = field(default_factory=list)
+    arranged: list[ArrangeLog] = field(default_factory=list)
     maps: TargetMaps = field(default_factory=TargetMaps)
     layout: Layout | None = None
     seconds: float = 0.0
@@ -118,7 +120,7 @@ class RunLog:
     @property
     def acted(self) -> bool:
         """Whether there was a step at which the method was in force."""
-        return bool(self.steps or self.edits or self.mixes)
+        return bool(self.steps or self.edits or self.mixes or any(not entry.skipped for entry in self.arranged))
 
 
 class _OfTheLatest:

@@ -2,10 +2,11 @@
 
 from .attend_and_excite import AttendAndExcite
 from .attention_regulation import AttentionRegulation
-from .base import LatentLoss, LatentLossSettings, Method, MethodError, OutputMix, ScoreEdit
+from .base import LatentLoss, LatentLossSettings, Method, MethodError, OutputMix, Rearrangement, ScoreEdit
 from .box_diff import BoxDiff
 from .divide_and_bind import DivideAndBind
 from .focus import Focus
+from .initial_editing import InitialEditing
 from .layout_guidance import LayoutGuidance
 from .space_time import SpaceTime
 from .syngen import SynGen
@@ -21,6 +22,7 @@ METHODS: dict[str, type[Method]] = {
     "space_time": SpaceTime,
     "layout_guidance": LayoutGuidance,
     "box_diff": BoxDiff,
+    "initial_editing": InitialEditing,
     "focus": Focus,
     "taca": Taca,
 }
@@ -32,12 +34,14 @@ __all__ = [
     "BoxDiff",
     "DivideAndBind",
     "Focus",
+    "InitialEditing",
     "LatentLoss",
     "LatentLossSettings",
     "LayoutGuidance",
     "Method",
     "MethodError",
     "OutputMix",
+    "Rearrangement",
     "ScoreEdit",
     "SpaceTime",
     "SynGen",

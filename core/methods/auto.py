@@ -43,6 +43,12 @@ _BETTER = " and no layout is connected (with one from Predict Layout, Space-Time
 # little and editing the attention more, as has been found on PixArt (arXiv 2503.17675).
 RULES = (
     Rule(
+        lambda f: f.layout and f.joint and f.objects > 0 and not f.tight,
+        ("initial_editing+layout_guidance:one-pass", "layout_guidance"),
+        "a layout says where the objects go, and words and picture share their attention in this model, where these "
+        "two had it obeyed most, in one pass",
+    ),
+    Rule(
         lambda f: f.layout and f.objects > 0,
         ("space_time+attention_regulation", "space_time"),
         "a layout says where the objects go",

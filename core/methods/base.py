@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from ..errors import MethodError
+from ..layout.arranging import Arrangement
 from ..layout.boxes import Layout
 from ..maps.resolution import LAYERS, RESOLUTIONS
 from ..maps.view import View
@@ -32,6 +33,7 @@ __all__ = [
     "OutputMix",
     "PREDICTION",
     "Part",
+    "Rearrangement",
     "ScoreEdit",
     "ScoreEditSettings",
     "Situation",
@@ -148,6 +150,8 @@ class Method(ABC):
     paper: ClassVar[str]
     PRESETS: ClassVar[dict[str, Any]]
     takes_layout: bool = False  # whether it asks where in the picture the objects go
+    # By family: the blocks that it looks at where the artist leaves them to the pack ("auto" where none are named).
+    BLOCKS: ClassVar[dict[str, str]] = {}
 
     waits = False  # whether the settings are chosen when the model is known (`resolve`)
 
@@ -182,6 +186,10 @@ class Method(ABC):
     def resolution(self) -> str:
         """Which attention maps it looks at, one of RESOLUTIONS."""
         return self.settings.resolution
+
+    def blocks_for(self, family: str) -> str:
+        """The blocks of models of `family` that it looks at best, "auto" where the network's own choice will do."""
+        return self.BLOCKS.get(family, "auto")
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -351,6 +359,22 @@ class OutputMix(Method):
 
         `regions` [O, pixels], `weights` [O]. `unconditional` [B, pixels, C] is the layer's output for the negative
         prompt, None where the network isn't asked for it in the same call.
+        """
+
+
+class Rearrangement(Method):
+    """A new order of the latent's cells, made once, while it is nearly all noise.
+
+    When, and the record of it, is `core.control.arranged`. Strength has no measure here: above 0 it is done.
+    """
+
+    kind: ClassVar[str] = "rearrangement"
+    takes_layout = True
+
+    @abstractmethod
+    def arrange(self, maps: Tensor, targets: Targets, layout: Layout, size: tuple[int, int]) -> Arrangement:
+        """For a latent of `size` (h, w): where each cell is taken from, by one image's maps [T, h', w'] of the objects
+        that have words of their own, in the prompt's order.
         """
 
 

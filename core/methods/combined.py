@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ..errors import MethodError
 from ..layout.boxes import Layout
 from ..prompt.targets import Targets
-from .base import Method, OutputMix, Part, ScoreEdit, Situation
+from .base import Method, OutputMix, Part, Rearrangement, ScoreEdit, Situation
 
 
 class CombinedMethods(Method):
@@ -15,7 +15,7 @@ class CombinedMethods(Method):
     edit.
 
     Raises MethodError if no method has a weight, if two of them look at attention maps of different sizes (one pass
-    through the network gives the maps of one size), or if two of them edit scores or mix outputs.
+    through the network gives the maps of one size), or if two of them edit scores, mix outputs or rearrange the noise.
     """
 
     def __init__(self, weighted: Sequence[tuple[Method, float]]) -> None:
@@ -39,13 +39,15 @@ class CombinedMethods(Method):
                 "Two of the combined methods mix attention outputs, and only one can. "
                 "Use two Apply Attention Control nodes, one after the other."
             )
+        if sum(isinstance(part.method, Rearrangement) for part in self.parts) > 1:
+            raise MethodError("Two of the combined methods rearrange the noise, and only one can. Choose one of them.")
         self._resolution = next(iter(sizes), "auto")
 
     @property
     def kind(self) -> str:
         """latent_loss if any of its methods is one, else score_edit if any is."""
         kinds = {part.method.kind for part in self.parts}
-        return next(kind for kind in ("latent_loss", "score_edit", "output_mix") if kind in kinds)
+        return next(kind for kind in ("latent_loss", "score_edit", "output_mix", "rearrangement") if kind in kinds)
 
     @property
     def title(self) -> str:
@@ -78,6 +80,11 @@ class CombinedMethods(Method):
     @property
     def takes_layout(self) -> bool:
         return any(method.takes_layout for method, _ in self.weighted)
+
+    def blocks_for(self, family: str) -> str:
+        """Those of the first that names some: one pass gives the maps of one choice of blocks."""
+        named = (part.method.blocks_for(family) for part in self.parts)
+        return next((blocks for blocks in named if blocks != "auto"), "auto")
 
     def placed(self, layout: Layout) -> CombinedMethods:
         return CombinedMethods([(method.placed(layout), weight) for method, weight in self.weighted])

@@ -9,7 +9,12 @@ from ..layout.standing import standings
 _HARDLY = 0.03
 # The same for the change of a target's share of the attention.
 _HARDLY_SHARE = 0.005
-_NOTHING = {"latent_loss": "no update", "score_edit": "no edit", "output_mix": "not mixed"}
+_NOTHING = {
+    "latent_loss": "no update",
+    "score_edit": "no edit",
+    "output_mix": "not mixed",
+    "rearrangement": "nothing moved",
+}
 # So many runs get a line each.
 _MOST_RUNS = 8
 # So many images get a column of their own; of larger batches the mean is shown.
@@ -47,6 +52,9 @@ def headline(record: Record | RunLog) -> str:
     if edited:
         before, after = (f"{float(shares.mean()):.1%}" for shares in (edited[0].before, edited[-1].after))
         return f"{record.method.title}: {_count(len(edited), 'step')} edited, share of a target {before} → {after}"
+    moved = [entry for entry in record.arranged if entry.shifts is not None]
+    if moved and not record.measured():
+        return f"{record.method.title}: noise rearranged before step {moved[0].index + 1}"
     if not record.measured():
         return f"{record.method.title}: {_NOTHING[record.method.kind]}"
     before, after = overall_loss(record)
@@ -107,6 +115,13 @@ def _activity(record: RunLog) -> list[str]:
         first, last = record.mixes[0], record.mixes[-1]
         weights = zip(first.names, first.weights, last.weights, strict=True)
         lines += [f"  {name}: weight {_change(before, after)}" for name, before, after in weights]
+    for entry in record.arranged:
+        if entry.shifts is not None:
+            far = entry.shifts.abs().amax(dim=2).float().mean(dim=0).tolist()
+            moved = ", ".join(
+                f"{name} by {_count(round(cells), 'cell')}" for name, cells in zip(entry.names, far, strict=True)
+            )
+            lines.append(f"Before step {entry.index + 1} the noise was rearranged: {moved}.")
     if record.edits:
         lines.append(
             f"Edited in {len(record.edited())}{of_all} steps, between {start:.0%} and {end:.0%} of the run, "
@@ -203,7 +218,7 @@ def notes(record: RunLog, sure: bool = True) -> list[str]:
             "from the last time that it was sampled, maybe for another picture. To be sure, change the seed and queue "
             "again."
         )
-    for entry in (*record.steps, *record.edits, *record.mixes):
+    for entry in (*record.steps, *record.edits, *record.mixes, *record.arranged):
         found += [f"At {entry.progress:.0%} of the run: {reason}." for reason in entry.skipped]
     if any(not entry.unconditional for entry in record.mixes):
         found.append(
@@ -262,7 +277,7 @@ def _judgement(record: RunLog) -> list[str]:
             f"The method's window ({start:.0%} to {end:.0%}) holds none of {which}, so nothing was changed. "
             "Widen start and end; with a denoise below 1 the sampling begins late, so end must be later."
         ]
-    if record.method.kind == "output_mix":
+    if record.method.kind in ("output_mix", "rearrangement"):
         return []
     if record.method.kind == "score_edit":
         return _judgement_of_edits(record)

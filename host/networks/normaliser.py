@@ -38,12 +38,16 @@ class Normaliser(TorchDispatchMode):
         if func in _KERNELS:
             asked = [tensor.untyped_storage()._cdata for tensor in args[:2]]
             masked = kwargs.get("attn_mask") is not None
-            self._found.append(made[1] if asked == self._storages and masked == self._masked else made[1][:0])
+            # Others may attend to something of their own meanwhile: what this call edits, or another node's edits.
+            if asked == self._storages and masked == self._masked:
+                self._found.append(made[1])
         return made
 
     def of(self, rows: int, heads: int, queries: int) -> Tensor | None:
         """The logarithm of the sum of every query's exponentiated scores [rows, heads, queries], or None if that was
         not to be heard.
         """
+        if any(found.shape[1:] != (heads, queries) for found in self._found):
+            return None
         found = torch.cat(self._found) if self._found else None
-        return found if found is not None and found.shape == (rows, heads, queries) else None
+        return found if found is not None and found.shape[0] == rows else None

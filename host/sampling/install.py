@@ -13,6 +13,7 @@ from ...core.prompt.targets import Targets
 from ..errors import HostError
 from ..models.family import family_of
 from ..networks.base import Network
+from ..networks.chosen import AUTO
 from ..networks.families import network_of
 from ..networks.rows import controlled, text_columns
 from ..networks.unet import UNet
@@ -41,12 +42,13 @@ def attach(
 ):
     """A clone of `model` (the host's ModelPatcher) that applies `method` while it samples, and the Record of its runs.
 
-    `start` and `end` are the host's percent of the noise schedule; they narrow the method's own window. With strength 0
-    or without objects the picture is bit-identical to the plain model's and only the maps are recorded. `layout` is for
-    methods that work in regions; without one they take the solver's. `recompute` (auto, on, off): whether a gradient
-    runs the network's blocks again instead of keeping what they made. `blocks` are those of the network that are looked
-    at and edited: auto, all, or some by name and number ("double 10-18"). `watch` is told of every step's maps. Raises
-    HostError for a model that the method cannot work with, core MethodError for targets it cannot.
+    `start` and `end` are the host's percent of the noise schedule; they narrow the method's own window. With
+    strength 0 or without objects the picture is bit-identical to the plain model's and only the maps are recorded.
+    `layout` is for methods that work in regions; without one they take the solver's. `recompute` (auto, on, off):
+    whether a gradient runs the network's blocks again instead of keeping what they made. `blocks` are those of the
+    network that are looked at and edited: auto (the method's own for such models, else the network's), all, or some
+    by name and number ("double 10-18"). `watch` is told of every step's maps. Raises HostError for a model that the
+    method cannot work with, core MethodError for targets it cannot.
     """
     if start >= end:
         raise HostError(
@@ -60,6 +62,8 @@ def attach(
     if layout is not None and method.takes_layout:
         layout.check(targets)
         method = method.placed(layout)
+    if blocks == AUTO:
+        blocks = method.blocks_for(family)
     plan = Plan(
         method,
         targets,
@@ -179,7 +183,7 @@ class _OuterSample(CopiesToItself):
     def _check(self, guider, sampler) -> None:
         """Everything that can be known to fail, before anything is computed."""
         facts, plan = facts_of(sampler), self.plan
-        if facts.support == "refused" and plan.moves:
+        if facts.support == "refused" and (plan.moves or plan.arrangement):
             raise HostError(
                 f"{plan.method.title} cannot work with the sampler {name_of(sampler)}: {facts.note}. Choose another, "
                 f"for example euler or dpmpp_2m."

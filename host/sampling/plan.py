@@ -9,7 +9,7 @@ import torch
 
 from ...core.control.record import Record, RunLog
 from ...core.layout import Layout, solve
-from ...core.methods.base import LATENT, PREDICTION, LatentLoss, Method, OutputMix, Part, ScoreEdit
+from ...core.methods.base import LATENT, PREDICTION, LatentLoss, Method, OutputMix, Part, Rearrangement, ScoreEdit
 from ...core.prompt.targets import Targets
 from ...core.show.ignored import unnoticed
 from ..progress import queue_entry
@@ -76,6 +76,15 @@ class Plan:
         return next((part for part in self._at_work if isinstance(part.method, OutputMix)), None) if self.acts else None
 
     @property
+    def arrangement(self) -> Part | None:
+        """The rearrangement of the noise, if there is one."""
+        return (
+            next((part for part in self._at_work if isinstance(part.method, Rearrangement)), None)
+            if self.acts
+            else None
+        )
+
+    @property
     def _at_work(self) -> list[Part]:
         return [part for part in self.method.parts if part.weight > 0 and part.method.applies(self.targets)]
 
@@ -123,7 +132,7 @@ class Plan:
         elif self.method.takes_layout and self.layout is not None and not self.layout.placements:
             warnings.append("The layout has a place for none of the objects, so the picture is left unchanged.")
         facts = facts_of(sampler) if sampler is not None else None
-        if facts is not None and facts.support == "approximate" and self.moves:
+        if facts is not None and facts.support == "approximate" and (self.moves or self.arrangement):
             warnings.append(
                 f"The sampler {name_of(sampler)} takes the method's moves only in part: {facts.note}. Euler and "
                 f"dpmpp_2m take them whole."

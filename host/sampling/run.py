@@ -5,6 +5,7 @@ from contextlib import nullcontext
 import comfy.patcher_extension
 import torch
 
+from ...core.control.arranged import LatentArranger
 from ...core.control.inside import InsideStep
 from ...core.control.latent import LatentOptimiser
 from ...core.control.outputs import OutputMixer
@@ -29,6 +30,11 @@ from .steps import StepClock, level_of
 
 KEY = "prompt_fidelity"
 
+# Why noise is not rearranged.
+MASKED = "a mask keeps a part of the picture, and its noise must stay where it is"
+IN_PIECES = "the picture is drawn in pieces, and an object's noise may lie in another piece than its place"
+LOST = "the sampler does not keep a moved latent (euler and dpmpp_2m do), so the noise was left as it was"
+
 
 class Run:
     """Moves the solver's latent at the start of each step in the window, or changes the attention inside the step's
@@ -44,6 +50,7 @@ class Run:
         # A run may go on where another ended; then its steps are numbered on.
         self.clock = StepClock(sampler, sigmas, first=self.log.total_steps - (len(sigmas) - 1))
         self.coordinates = Coordinates(guider.model_patcher.get_model_object("model_sampling"))
+        self.arranger = self._arranger()
         self.optimiser = self._optimiser()
         self.editor = self._editor()
         self.mixer = self._mixer()
@@ -64,6 +71,13 @@ class Run:
             plan.record.warn(NOTE.format(method=plan.method.title))
         self.live = LiveMaps(plan.targets, plan.node_id)
         self._step = 0
+        self._in_pieces = False  # whether the last step showed a part of the picture at a time
+
+    def _arranger(self) -> LatentArranger | None:
+        plan, part = self.plan, self.plan.arrangement
+        if part is None:
+            return None
+        return LatentArranger(part.method, plan.targets, plan.layout, *plan.window, log=self.log.arranged)
 
     def _optimiser(self) -> LatentOptimiser | None:
         plan = self.plan
@@ -135,10 +149,11 @@ class Run:
             with self._as_written(kwargs), self._guidance(progress, level):
                 return model(x, sigma, **kwargs)
         self._step = step
+        if self.arranger is not None and self.arranger.due(progress):
+            x = self._taken(x, self._arranged(x, step, progress, kwargs))
         updating = self.optimiser is not None and self.optimiser.wants(progress)
         if updating:
-            moved = self._moved(model, x, sigma, kwargs, progress, level)
-            x = x.copy_(moved) if self.clock.facts.carry == "latent" else moved
+            x = self._taken(x, self._moved(model, x, sigma, kwargs, progress, level))
         for inside in self._inside:
             inside.begin(step, progress, level)
         if self.compiled and not updating and not self._acts:
@@ -149,12 +164,29 @@ class Run:
         guided = self.guide.recording if self.guide is not None else None
         heard = recording if guided is None or guided.result() is None else guided
         if (maps := heard.result()) is not None:
+            self._in_pieces = view_of(heard.seen, heard.size) is not None
             self.live.show(self.log.maps.add(maps, self.plan.targets))
             if self.plan.watch is not None:
                 self.plan.watch(maps.detach(), progress)
             if updating:
                 self.optimiser.observe_after(heard.shown(), view_of(heard.seen, heard.size))
         return denoised
+
+    def _taken(self, x: torch.Tensor, moved: torch.Tensor) -> torch.Tensor:
+        """The latent that the step goes on with: where the solver carries its own on, that one is written to."""
+        return x.copy_(moved) if self.clock.facts.carry == "latent" else moved
+
+    def _arranged(self, x: torch.Tensor, step: int, progress: float, kwargs: dict) -> torch.Tensor:
+        """The latent in its new order, by the maps recorded so far."""
+        reason = ""
+        if kwargs.get("denoise_mask") is not None:
+            reason = MASKED
+        elif self._in_pieces:
+            reason = IN_PIECES
+        elif self.clock.facts.carry != "latent":
+            reason = LOST
+        maps = self.log.maps.shown(self.plan.targets)[1] if self.log.maps.mean is not None else None
+        return self.arranger.step(x, step, progress, maps, reason)
 
     def _guidance(self, progress: float, level: float):
         """What corrects one call's prediction: every call's, as a solver takes them all for the model's."""

@@ -5,7 +5,7 @@ import torch
 from prompt_fidelity.core.maps.competition import SHARPNESS
 from prompt_fidelity.core.maps.distances import cosine_matrix
 from prompt_fidelity.core.maps.probabilities import smooth
-from prompt_fidelity.core.methods import METHODS, LatentLoss, MethodError, OutputMix, ScoreEdit
+from prompt_fidelity.core.methods import METHODS, LatentLoss, MethodError, OutputMix, Rearrangement, ScoreEdit
 from prompt_fidelity.core.methods.attend_and_excite import AttendAndExcite, AttendAndExciteSettings
 from prompt_fidelity.core.methods.t_sam import TSAM, TSAMSettings, cosine_terms
 from prompt_fidelity.core.prompt.targets import Target
@@ -24,8 +24,8 @@ def maps_of(batch=1, h=16, w=16, tokens=77, dtype=torch.float32):
 def test_every_method_describes_itself(name):
     method = METHODS[name]()
     assert method.name == name
-    kinds = {"latent_loss": LatentLoss, "score_edit": ScoreEdit, "output_mix": OutputMix}
-    assert isinstance(method, kinds[method.kind])
+    kinds = (LatentLoss, ScoreEdit, OutputMix, Rearrangement)
+    assert [kind.kind for kind in kinds if isinstance(method, kind)] == [method.kind]
     assert method.title and method.paper.count(".") == 1
     assert method.preset == next(iter(method.PRESETS))
     assert type(method)(replace(method.settings, end=0.123)).preset == "custom"

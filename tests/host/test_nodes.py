@@ -67,8 +67,9 @@ PRESETS = {
     "syngen": ["published", "one-pass", "demo"],
     "divide_and_bind": ["paper", "demo"],
     "space_time": ["paper", "repo", "scenes", "demo"],
-    "layout_guidance": ["published", "scenes", "demo"],
+    "layout_guidance": ["published", "one-pass", "scenes", "demo"],
     "box_diff": ["published", "demo"],
+    "initial_editing": ["default"],
     "focus": ["published", "scenes", "demo"],
     "taca": ["published", "demo"],
 }

@@ -1,6 +1,6 @@
 """Draw docs/first-picture.jpg: the first workflow on ComfyUI's own page, after Run, with the verdict that it shows.
 
-    python3 dev.py run tools/readme_picture.py
+python3 dev.py run tools/readme_picture.py
 """
 
 from __future__ import annotations

@@ -116,7 +116,7 @@ class FidelityCompareMaps(io.ComfyNode):
             view = viewed(run, targets, image)
             pairs.append((image[0], view.maps[0], summary(view.seen[:1], run.strength)))
         sheet = before_and_after(pairs[0][:2], pairs[1][:2], view.names, view.colours)
-        text = f"Before: {pairs[0][2]}\nAfter: {pairs[1][2]}"
+        text = "\n".join((f"Before: {pairs[0][2]}", f"After: {pairs[1][2]}"))
         return io.NodeOutput(sheet, ui=with_text(text, ui.PreviewImage(sheet, cls=cls)))
 
 

@@ -1,5 +1,6 @@
 // What the page's scripts share: which nodes are ours, and the widget below the others that shows what a node says.
 import { app } from '../../scripts/app.js'
+import { said } from './said.js'
 
 const NAME = 'prompt_fidelity_text'
 const STYLE = 'width:100%;height:100%;box-sizing:border-box;resize:none;border:none;padding:6px;font:12px sans-serif;' +
@@ -24,11 +25,11 @@ export function ours() {
   return [root, ...(root?.subgraphs?.values() ?? [])].flatMap((graph) => graph?.nodes ?? []).filter(isOurs)
 }
 
-/** Shows a text on a node, below its widgets; without a text the place stays, if there is one. */
+/** Shows a text on a node, below its widgets, in the page's language; without one the place stays, if there is one. */
 export function write(node, text) {
   const widget = node.widgets?.find((one) => one.name === NAME) ?? (text ? added(node) : undefined)
   if (!widget) return
-  widget.value = text ?? ''
+  widget.value = said(text) ?? ''
   node.setDirtyCanvas?.(true, true)
 }
 

@@ -164,7 +164,7 @@ class Targets(CopiesToItself):
                 "No objects found in the prompt. Name them in the list of words, or describe things that can be drawn."
             )
             return "\n".join([*self.notes, none])
-        lines = [f"{len(self.objects)} object{'s' if len(self.objects) > 1 else ''}:"]
+        lines = [f"{len(self.objects)} objects:" if len(self.objects) > 1 else "1 object:"]
         for number, target in enumerate(self.objects, start=1):
             words = [(target.name, target.positions), *((a.text, a.positions) for a in target.attributes)]
             spelled = [f"{word} ({_tokens(places)})" if positions else word for word, places in words]

@@ -30,13 +30,15 @@ def explain(entry: str, typed: list[Word], entries: list[str], prompt: list[Word
 
 def _not_there(entry: str, missing: list[str]) -> str:
     named = ", ".join(f'"{word}"' for word in missing)
-    source = "" if missing == [entry.lower()] else f' (of "{entry}")'
-    says = f"words {named}{source} are" if len(missing) > 1 else f"word {named}{source} is"
-    return f"The {says} not in the prompt."
+    words = named if missing == [entry.lower()] else f'{named} (of "{entry}")'
+    if len(missing) > 1:
+        return f"The words {words} are not in the prompt."
+    return f"The word {words} is not in the prompt."
 
 
 def _offer(prompt: list[Word]) -> str:
     words = list(dict.fromkeys(word.text for word in prompt if word.tag not in _FUNCTION_TAGS))
     more = ", …" if len(words) > _MOST_OFFERED else ""
     part = f" (its first {MOST_WORDS} words were searched)" if len(prompt) >= MOST_WORDS - 1 else ""
-    return f"The prompt has: {', '.join(words[:_MOST_OFFERED]) or 'no words'}{more}{part}."
+    offered = f"{', '.join(words[:_MOST_OFFERED]) or 'no words'}{more}{part}"
+    return f"The prompt has: {offered}."

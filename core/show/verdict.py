@@ -113,12 +113,13 @@ def summary(seen: Sequence[Sequence[Seen]], strength: float = 1.0) -> str:
             lines.append(f"  {one.name}: in {sum(picture[t].there for picture in seen)} of {len(seen)}")
         missing = whole < len(seen)
     else:
-        which = [f"Picture {number}: " if len(seen) > 1 else "" for number in range(1, len(seen) + 1)]
-        lines = [number + "  ".join(map(_said, picture)) for number, picture in zip(which, seen, strict=True)]
+        lines = ["  ".join(map(_said, picture)) for picture in seen]
+        if len(seen) > 1:
+            lines = [f"Picture {number}: {said}" for number, said in enumerate(lines, start=1)]
         missing = not all(one.there for picture in seen for one in picture)
     if missing:
-        lines[-1] += f"; {_advice(strength)}" if len(seen) == 1 else ""
-        lines += [_advice(strength).capitalize() + "."] if len(seen) > 1 else []
+        advice = _advice(strength)
+        lines = [lines[0] + f"; {advice}"] if len(seen) == 1 else [*lines, f"Where something is missing: {advice}."]
     return "\n".join(lines)
 
 

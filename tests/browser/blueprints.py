@@ -208,8 +208,8 @@ READ = Blueprint(
         ("height", "INT", [("layout", "height")]),
     ),
     (
-        ("targets", "FIDELITY_TARGETS", "targets", "targets"),
         ("elements", "ARRAY", "layout", "elements"),
+        ("targets", "FIDELITY_TARGETS", "targets", "targets"),
         ("CONDITIONING", "CONDITIONING", "targets", "CONDITIONING"),
     ),
     (340, 280),
@@ -331,7 +331,62 @@ TUNED = replace(
     size=(340, 460),
 )  # fmt: skip
 
-BLUEPRINTS = (FIDELITY, BOTH, COMPARISON, READ, GUIDE, SEEDED, TUNED)
+
+def drawing(part: Blueprint, name: str, description: str, order: tuple[str, ...], size: tuple, added: tuple = ()):
+    """`part` and `BOTH` as one node: each setting stands in one place, and no wire runs to both of them.
+
+    order: the inputs that stand first. added: wires from the part to settings of `BOTH`, which are no inputs then.
+    """
+    right = max(x + width for _, (x, _, width, _), *_ in part.nodes.values()) + 120
+    moved = {key: (kind, (x + right, *rest), *more) for key, (kind, (x, *rest), *more) in BOTH.nodes.items()}
+    made = {"MODEL": "model", "CONDITIONING": "positive"}  # by the part, for `BOTH`
+    outputs = {kind: (key, end) for output, kind, key, end in part.outputs if output in made}
+    ends = {input: ends for input, _, ends in BOTH.inputs}
+    wires = [(*start, *end) for kind, start in outputs.items() for end in ends[made[kind]]]
+    taken = {*(made[kind] for kind in outputs), *(key for _, _, key, _ in added)}
+    inputs: dict[str, tuple[str, list]] = {}
+    own = [("model" if input == "plain model" else input, *rest) for input, *rest in BOTH.inputs if input not in taken]
+    for input, kind, to in (*part.inputs, *own):
+        inputs.setdefault(input.removesuffix(" name"), (kind, []))[1].extend(to)
+    first = [*order, *(input for input in inputs if input not in order)]
+    return Blueprint(
+        name,
+        description,
+        (*part.aliases, "before after"),
+        {**moved, **part.nodes},
+        (*part.wires, *BOTH.wires, *wires, *added),
+        tuple((input, *inputs[input]) for input in first),
+        (*(output for output in part.outputs if output[0] not in {*made, "seed"}), *BOTH.outputs),
+        size,
+    )
+
+
+PLACED = drawing(
+    GUIDE,
+    "Draw in boxes, with and without",
+    "Draws the same picture twice: with every object of the prompt in its box, and plainly. For Compare Images.",
+    ("boxes", "targets", "positive", "model", "clip", "vae", "latent"),
+    (340, 520),
+)
+BEST_SEED = drawing(
+    SEEDED,
+    "Draw the best seed, with and without",
+    "Begins to draw several seeds and draws the one that promises to show every object: with Prompt Fidelity, and "
+    "plainly. For Compare Images.",
+    ("model", "clip", "vae", "latent", "prompt", "negative prompt"),
+    (360, 560),
+    added=(("pick", "seed", "seed", "value"),),
+)
+TUNED_PICTURE = drawing(
+    TUNED,
+    "Draw tuned by CLIP, with and without",
+    "Finds the weights of Space-Time Attention for one picture, with CLIP looking at it, and draws it with them and "
+    "plainly. Slow. For Compare Images.",
+    ("model", "clip", "vae", "latent", "score clip", "score vision", "prompt", "negative prompt"),
+    (360, 560),
+)
+
+BLUEPRINTS = (FIDELITY, BOTH, COMPARISON, READ, GUIDE, SEEDED, TUNED, PLACED, BEST_SEED, TUNED_PICTURE)
 
 # Nodes are made, set and wired by the page itself, and so is their subgraph: by what "Convert to Subgraph" does.
 BUILD = """async ({name, nodes, wires, inputs, outputs, size}) => {
@@ -366,7 +421,8 @@ BUILD = """async ({name, nodes, wires, inputs, outputs, size}) => {
     }
     for (const [output, type, key, end] of outputs)
         subgraph.addOutput(output, type).connect(inner[key].outputs[slot(inner[key].outputs, end)], inner[key])
-    subgraph.inputNode.pos = [-260, 100], subgraph.outputNode.pos = [1180, 100]
+    const right = Math.max(...Object.values(nodes).map(([, [x, , width]]) => x + width))
+    subgraph.inputNode.pos = [-260, 100], subgraph.outputNode.pos = [right + 320, 100]
     node.title = subgraph.name = name
     node.pos = [0, 0], node.setSize(size)
     node.properties.cnr_id = 'prompt-fidelity'

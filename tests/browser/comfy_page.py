@@ -199,6 +199,10 @@ class ComfyPage:
         self.page.evaluate("on => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', on)", on)
         self.page.wait_for_timeout(2000)
 
+    def speak(self, language: str) -> None:
+        """Choose the page's language, such as zh."""
+        self.page.evaluate("one => app.extensionManager.setting.set('Comfy.Locale', one)", language)
+
     def _toggle_focus(self) -> None:
         self.page.evaluate("app.extensionManager.command.execute('Workspace.ToggleFocusMode')")
 

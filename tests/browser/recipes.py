@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from blueprints import BOTH, COMPARISON, FIDELITY, GUIDE, READ, SEEDED, TUNED, Blueprint
+from blueprints import BEST_SEED, BOTH, COMPARISON, FIDELITY, PLACED, READ, TUNED_PICTURE, Blueprint
 from sources import DEMO, FLUX, SD15, SDXL, SHAPES, Source
 
 
@@ -54,19 +54,17 @@ def beginning(source: Source) -> dict[str, Node]:
     }
 
 
-def drawn(source: Source, at: tuple[int, int], prefix: str) -> dict[str, Node]:
-    """Both pictures, with the one seed, and what shows them."""
+def shown(at: tuple[int, int], prefix: str) -> dict[str, Node]:
+    """What shows both pictures."""
     x, y = at
     return {
-        "both": Node(BOTH, (x, y, 300, 400), {**source.sampling(), "seed": source.seed}),
-        "view": Node("FidelityViewMaps", (x + 380, y - 560, 760, 480)),
-        "save": Node("SaveImage", (x + 800, y + 20, 340, 400), {"filename_prefix": f"fidelity/{prefix}"}, "Picture"),
-        "compare": Node("ImageCompare", (x + 380, y + 90, 380, 400), {}, "With or without: move the mouse over it"),
+        "view": Node("FidelityViewMaps", (x, y, 760, 480)),
+        "save": Node("SaveImage", (x + 420, y + 580, 340, 400), {"filename_prefix": f"fidelity/{prefix}"}, "Picture"),
+        "compare": Node("ImageCompare", (x, y + 650, 380, 400), {}, "With or without: move the mouse over it"),
     }
 
 
 DRAWING = (
-    ("load", "MODEL", "both", "plain model"),
     ("load", "CLIP", "both", "clip"),
     ("load", "VAE", "both", "vae"),
     ("latent", "LATENT", "both", "latent"),
@@ -75,20 +73,21 @@ DRAWING = (
     ("both", "with", "compare", "image_a"),
     ("both", "without", "compare", "image_b"),
 )
+ALONE = (("load", "MODEL", "both", "model"), ("both", "record", "view", "record"))  # where one node does all
 
 
-def one_node(
-    source: Source, prefix: str, kind: Blueprint = FIDELITY, widgets: dict | None = None
-) -> tuple[dict[str, Node], tuple]:
+def one_node(source: Source, prefix: str) -> tuple[dict[str, Node], tuple]:
     """Prompt Fidelity as one node, and the two pictures."""
-    _, height = kind.size
+    _, height = FIDELITY.size
     nodes = {
         **beginning(source),
-        "fidelity": Node(kind, (360, -150 - height, 340, height), {"prompt": source.prompt, **(widgets or {})}),
-        **drawn(source, (790, 160), prefix),
+        "fidelity": Node(FIDELITY, (360, -150 - height, 340, height), {"prompt": source.prompt}),
+        "both": Node(BOTH, (790, 160, 300, 400), {**source.sampling(), "seed": source.seed}),
+        **shown((1170, -400), prefix),
     }
     wires = (
         *DRAWING,
+        ("load", "MODEL", "both", "plain model"),
         ("load", "MODEL", "fidelity", "model"),
         ("load", "CLIP", "fidelity", "clip"),
         ("fidelity", "MODEL", "both", "model"),
@@ -156,7 +155,7 @@ PLACES = f"""# Put it where you say
 
 1. *Prompt with boxes* proposes a box for every object of the **prompt**. {DEMO.hint}
 2. *Move the boxes* shows them: **move and size them with the mouse**, then press Run again. (It needs *Nodes 2.0*: switch it on in ComfyUI's settings if the node says so.)
-3. *Prompt Fidelity in boxes* gives each box to the object that it is named after, and the model draws it there.
+3. *Draw in boxes* gives each box to the object that it is named after, and the model draws it there: **with**, and **without**.
 
 What you did by hand stays until the prompt or the size changes.
 
@@ -174,19 +173,17 @@ def places() -> Recipe:
         **beginning(DEMO),
         "read": Node(READ, (360, -430, 300, 280), {"prompt": DEMO.prompt, **size}),
         "canvas": Node("CreateBoundingBoxes", (740, -1100, 420, 480), size, "Move the boxes"),  # 620 high in Nodes 2.0
-        "guide": Node(GUIDE, (1240, -300, 300, 260), {**size, "strength": 1.0}),
-        **drawn(DEMO, (1640, 160), "places"),
+        "both": Node(PLACED, (1400, -100, 340, 520), {**DEMO.sampling(), **size, "strength": 1.0, "seed": DEMO.seed}),
+        **shown((2020, -600), "places"),
     }
     wires = (
         *DRAWING,
+        *ALONE,
         ("load", "CLIP", "read", "clip"),
         ("read", "elements", "canvas", "bboxes"),
-        ("canvas", "elements", "guide", "boxes"),
-        ("read", "targets", "guide", "targets"),
-        ("load", "MODEL", "guide", "model"),
-        ("guide", "MODEL", "both", "model"),
+        ("canvas", "elements", "both", "boxes"),
+        ("read", "targets", "both", "targets"),
         ("read", "CONDITIONING", "both", "positive"),
-        ("guide", "record", "view", "record"),
         ("read", "targets", "view", "targets"),
     )
     return Recipe("3 Put it where you say, regional Prompt Fidelity", PLACES, DEMO, nodes, wires)
@@ -221,19 +218,19 @@ def compare() -> Recipe:
             for i, name in enumerate(COMPARED)
         },
         # Below the wires of the methods, as the inputs are.
-        "clip": Node("FidelityLoadDemoCLIP", (800, 830, 290, 80)),
-        "all": Node(COMPARISON, (1190, -250, 300, 500), {**SHAPES.sampling(), "seed": SHAPES.seed}),
+        "clip": Node("FidelityLoadDemoCLIP", (700, 1150, 290, 80)),
+        "all": Node(COMPARISON, (1400, -250, 300, 500), {**SHAPES.sampling(), "seed": SHAPES.seed}),
         **{
             f"save {i}": Node(
-                "SaveImage", (1580, -610 + 470 * i, 340, 370),
+                "SaveImage", (2010, -610 + 470 * i, 340, 370),
                 {"filename_prefix": f"fidelity/compare_{i}"}, f"Method {i}" if i else "Plain",
             )
             for i in range(4)
         },
-        "compare": Node("ImageCompare", (2000, -250, 420, 440), {}, "Plain or method 1: move the mouse over it"),
-        "scores": Node("PreviewAny", (1580, -1090, 340, 380), {}, "Scores"),
+        "compare": Node("ImageCompare", (2430, -250, 420, 440), {}, "Plain or method 1: move the mouse over it"),
+        "scores": Node("PreviewAny", (2010, -1090, 340, 380), {}, "Scores"),
     }  # fmt: skip
-    nodes["latent"] = replace(nodes["latent"], box=(800, 640, 290, 120))
+    nodes["latent"] = replace(nodes["latent"], box=(700, 960, 290, 120))
     nodes["latent"].widgets["batch_size"] = 4
     wires = (
         ("load", "CLIP", "targets", "clip"),
@@ -258,11 +255,11 @@ SEEDS = f"""# Pick a good seed
 
 ## Press **Run**
 
-*Prompt Fidelity, best seed* draws only the beginning of eight seeds, looks where the model looked for every object, and gives the **best seed** to the sampler. *The seeds* shows what each of them has begun to draw.
+*Draw the best seed* draws only the beginning of eight seeds, looks where the model looked for every object, and draws the **best seed** to the end: **with** Prompt Fidelity and **without**. *The seeds* shows what each of them has begun to draw.
 
 1. Change the **prompt**. {DEMO.hint}
-2. Change **first seed** for eight others.
-3. Keep **steps, cfg, sampler** and **scheduler** the same in both nodes. (A negative prompt, too: its other place is inside *Prompt Fidelity, best seed*.)
+2. Change **first seed** for eight others, and **count** for more of them.
+3. In a graph of your own, put *Prompt Fidelity, best seed* before your sampler and connect its **seed**. It needs the sampler's steps, cfg, sampler and scheduler.
 
 {REAL}
 
@@ -270,19 +267,20 @@ SEEDS = f"""# Pick a good seed
 
 
 def seeds() -> Recipe:
-    sampling = {
-        "first seed": 0, "count": 8, "steps": DEMO.steps, "cfg": DEMO.cfg, "sampler name": DEMO.sampler,
-        "scheduler": DEMO.scheduler,
-    }  # fmt: skip
-    nodes, wires = one_node(DEMO, "seed", kind=SEEDED, widgets={"strength": 1.0, **sampling})
-    nodes["sheet"] = Node("PreviewImage", (1170, -860, 760, 360), {}, "The seeds, best first")
-    wired = (
-        ("load", "VAE", "fidelity", "vae"),
-        ("latent", "LATENT", "fidelity", "latent"),
-        ("fidelity", "seed", "both", "seed"),
-        ("fidelity", "contact sheet", "sheet", "images"),
+    search = {"prompt": DEMO.prompt, "strength": 1.0, "first seed": 0, "count": 8}
+    nodes = {
+        **beginning(DEMO),
+        "both": Node(BEST_SEED, (480, -60, 360, 560), {**DEMO.sampling(), **search}),
+        "sheet": Node("PreviewImage", (1170, -860, 760, 360), {}, "The seeds, best first"),
+        **shown((1170, -400), "seed"),
+    }
+    wires = (
+        *DRAWING,
+        *ALONE,
+        ("both", "targets", "view", "targets"),
+        ("both", "contact sheet", "sheet", "images"),
     )
-    return Recipe("5 Pick a good seed - Prompt Fidelity", SEEDS, DEMO, nodes, (*wires, *wired))
+    return Recipe("5 Pick a good seed - Prompt Fidelity", SEEDS, DEMO, nodes, wires)
 
 
 OPTIMISED_STEPS = 10  # the search draws the picture many times: half of the demo model's steps
@@ -290,10 +288,10 @@ TUNED_NOTE = f"""# Tuned for one picture
 
 ## Press **Run** and wait about half a minute
 
-*Prompt Fidelity, tuned by CLIP* draws the picture several times from the same noise. CLIP looks at it, the whole and every object's place, and each object's weight at each step is changed so that CLIP sees more of the prompt.
+*Draw tuned by CLIP* draws the picture several times from the same noise. CLIP looks at it, the whole and every object's place, and each object's weight at each step is changed so that CLIP sees more of the prompt.
 
 1. Change the **prompt**. {SHAPES.hint}
-2. Change the **seed**: it goes to both that need it. Steps, cfg and scheduler must be the same in both, too.
+2. Change the **seed**.
 3. The text under *Weights* can be pasted into a *Space-Time Weights* node, to use them again without a search.
 
 **Your own model:** *Load Checkpoint* for *Load Demo Model*, *Load CLIP* and *Load CLIP Vision* (a whole CLIP model) for *Load Demo CLIP*. It takes minutes on a graphics card.
@@ -302,29 +300,25 @@ TUNED_NOTE = f"""# Tuned for one picture
 
 
 def tuned() -> Recipe:
-    search = {"steps": OPTIMISED_STEPS, "cfg": SHAPES.cfg, "scheduler": SHAPES.scheduler}
-    nodes, wires = one_node(SHAPES, "tuned", kind=TUNED, widgets=search)
-    nodes["both"].widgets["steps"] = OPTIMISED_STEPS
-    del nodes["both"].widgets["seed"]  # comes by wire
-    more = {
-        "clip": Node("FidelityLoadDemoCLIP", (0, -260, 290, 80)),
-        "seed": Node("PrimitiveInt", (0, 520, 290, 90), {"value": SHAPES.seed}, "Seed"),
-        "plot": Node("PreviewImage", (1170, -1290, 760, 360), {}, "Loss over the epochs"),
-        "weights": Node("PreviewAny", (1170, -860, 760, 360), {}, "Weights"),
+    drawing = {"prompt": SHAPES.prompt, "seed": SHAPES.seed, "steps": OPTIMISED_STEPS}
+    nodes = {
+        **beginning(SHAPES),
+        "clip": Node("FidelityLoadDemoCLIP", (0, 520, 290, 80)),
+        "both": Node(TUNED_PICTURE, (480, -60, 360, 560), {**SHAPES.sampling(), **drawing}),
+        "plot": Node("PreviewImage", (1330, -1290, 760, 360), {}, "Loss over the epochs"),
+        "weights": Node("PreviewAny", (1330, -860, 760, 360), {}, "Weights"),
+        **shown((1330, -400), "tuned"),
     }
-    wired = (
-        ("load", "VAE", "fidelity", "vae"),
-        ("latent", "LATENT", "fidelity", "latent"),
-        ("clip", "CLIP", "fidelity", "score clip"),
-        ("clip", "CLIP_VISION", "fidelity", "score vision"),
-        ("seed", "INT", "fidelity", "seed"),
-        ("seed", "INT", "both", "seed"),
-        ("fidelity", "loss plot", "plot", "images"),
-        ("fidelity", "weights", "weights", "source"),
+    wires = (
+        *DRAWING,
+        *ALONE,
+        ("clip", "CLIP", "both", "score clip"),
+        ("clip", "CLIP_VISION", "both", "score vision"),
+        ("both", "targets", "view", "targets"),
+        ("both", "loss plot", "plot", "images"),
+        ("both", "weights", "weights", "source"),
     )
-    return Recipe(
-        "6 Tuned for one picture, slow - Prompt Fidelity", TUNED_NOTE, SHAPES, {**nodes, **more}, (*wires, *wired)
-    )
+    return Recipe("6 Tuned for one picture, slow - Prompt Fidelity", TUNED_NOTE, SHAPES, nodes, wires)
 
 
 OWN = (

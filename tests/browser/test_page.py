@@ -18,9 +18,9 @@ ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
 BLUEPRINTS = sorted((ROOT / "subgraphs").glob("*.json"))
 CHECKPOINT = "CheckpointLoaderSimple"
-# Wires that cross today, by the workflow's number (3 in the others), so that they do not become more: one model feeds
-# several places, so some have to. No wire lies behind a node.
-CROSSINGS = {"3": 8, "4": 6, "5": 20, "6": 30}
+# Wires that cross, by the workflow's number (3 in the others): where model and CLIP come from one node and go to two,
+# one of them above, some have to. No wire lies behind a node.
+CROSSINGS = {"4": 1, "5": 0, "6": 0}
 TELLING = {"FidelityExtractTargets", "FidelityApply", "FidelityViewMaps", "FidelityScore"}  # nodes that report in words
 
 # One graph that needs no file of ours: a wrong converter or page helper shows here.

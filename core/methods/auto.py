@@ -44,13 +44,13 @@ _BETTER = " and no layout is connected (with one from Predict Layout, Space-Time
 RULES = (
     Rule(
         lambda f: f.layout and f.joint and f.objects > 0 and not f.tight,
-        ("initial_editing+layout_guidance:one-pass", "layout_guidance"),
-        "a layout says where the objects go, and words and picture share their attention in this model, where these "
-        "two had it obeyed most, in one pass",
+        ("layout_guidance:one-pass",),
+        "a layout says where the objects go, and words and picture share their attention in this model, where this "
+        "had it obeyed most, in one pass",
     ),
     Rule(
         lambda f: f.layout and f.objects > 0,
-        ("space_time+attention_regulation", "space_time"),
+        ("initial_editing+space_time+attention_regulation", "space_time"),
         "a layout says where the objects go",
     ),
     Rule(

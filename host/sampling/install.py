@@ -183,7 +183,7 @@ class _OuterSample(CopiesToItself):
     def _check(self, guider, sampler) -> None:
         """Everything that can be known to fail, before anything is computed."""
         facts, plan = facts_of(sampler), self.plan
-        if facts.support == "refused" and (plan.moves or plan.arrangement):
+        if facts.support == "refused" and plan.moves:
             raise HostError(
                 f"{plan.method.title} cannot work with the sampler {name_of(sampler)}: {facts.note}. Choose another, "
                 f"for example euler or dpmpp_2m."

@@ -132,7 +132,7 @@ class Plan:
         elif self.method.takes_layout and self.layout is not None and not self.layout.placements:
             warnings.append("The layout has a place for none of the objects, so the picture is left unchanged.")
         facts = facts_of(sampler) if sampler is not None else None
-        if facts is not None and facts.support == "approximate" and (self.moves or self.arrangement):
+        if facts is not None and facts.support == "approximate" and self.moves:
             warnings.append(
                 f"The sampler {name_of(sampler)} takes the method's moves only in part: {facts.note}. Euler and "
                 f"dpmpp_2m take them whole."

@@ -183,7 +183,7 @@ class Run:
             reason = MASKED
         elif self._in_pieces:
             reason = IN_PIECES
-        elif self.clock.facts.carry != "latent":
+        elif self.clock.facts.carry != "latent" or self.clock.facts.support == "refused":
             reason = LOST
         maps = self.log.maps.shown(self.plan.targets)[1] if self.log.maps.mean is not None else None
         return self.arranger.step(x, step, progress, maps, reason)

@@ -200,8 +200,17 @@ class ComfyPage:
         self.page.wait_for_timeout(2000)
 
     def speak(self, language: str) -> None:
-        """Choose the page's language, such as zh."""
-        self.page.evaluate("one => app.extensionManager.setting.set('Comfy.Locale', one)", language)
+        """Choose the page's language, such as zh, and wait for the graph, which the page opens anew."""
+        changes = self.page.evaluate(
+            """one => { const settings = app.extensionManager.setting
+            if (settings.get('Comfy.Locale') === one) return false
+            window.spoken = app.graph.nodes[0]
+            settings.set('Comfy.Locale', one)
+            return true }""",
+            language,
+        )
+        if changes:
+            self.until(lambda: self.page.evaluate("app.graph.nodes[0] !== window.spoken"), "a page in another language")
 
     def _toggle_focus(self) -> None:
         self.page.evaluate("app.extensionManager.command.execute('Workspace.ToggleFocusMode')")

@@ -44,7 +44,11 @@ def test_what_the_prompt_holds_decides(objects, because):
 def test_a_layout_decides_where_there_is_a_method_for_it():
     drawn = Situation(layout=True)
     related = replace(make_targets(), relations=(Relation(0, "left of", 1),))
-    assert [part.method.name for part in chosen(related, drawn)[0].parts] == ["space_time", "attention_regulation"]
+    assert [part.method.name for part in chosen(related, drawn)[0].parts] == [
+        "initial_editing",
+        "space_time",
+        "attention_regulation",
+    ]
     alone = {"space_time": StandIn}
     assert type(chosen(related, drawn, alone)[0]) is StandIn
     without = {name: method for name, method in METHODS.items() if name != "space_time"}
@@ -59,11 +63,15 @@ def test_a_layout_decides_where_there_is_a_method_for_it():
         (Situation(transformer=True, joint=True), ["focus", "t_sam"], "share their attention"),
         (Situation(transformer=True, joint=True, tight=True), ["attention_regulation"], "the model is a transformer"),
         (Situation(tight=True), ["attention_regulation"], "memory holds little more than the model"),
-        (Situation(layout=True, transformer=True), ["space_time", "attention_regulation"], "a layout says"),
-        (Situation(layout=True, transformer=True, joint=True), ["initial_editing", "layout_guidance"], "a layout says"),
+        (
+            Situation(layout=True, transformer=True),
+            ["initial_editing", "space_time", "attention_regulation"],
+            "a layout says",
+        ),
+        (Situation(layout=True, transformer=True, joint=True), ["layout_guidance"], "a layout says"),
         (
             Situation(layout=True, transformer=True, joint=True, tight=True),
-            ["space_time", "attention_regulation"],
+            ["initial_editing", "space_time", "attention_regulation"],
             "a layout says",
         ),
         (Situation(), ["syngen"], "several objects with attributes"),
@@ -83,14 +91,16 @@ def test_without_objects_the_words_are_strengthened_where_they_share_their_atten
 def test_the_method_of_a_layout_needs_no_gradients():
     method, reason = chosen(make_targets(), Situation(layout=True))
     assert not any(isinstance(part.method, LatentLoss) for part in method.parts)
-    assert reason.startswith("Space-Time Attention + Attention Regulation") and "layout" in reason
+    assert (
+        reason.startswith("Initial Image Editing + Space-Time Attention + Attention Regulation") and "layout" in reason
+    )
 
 
 @pytest.mark.parametrize("layout", [False, True])
 @pytest.mark.parametrize(("family", "preset"), [("", "one-pass"), ("scenes", "scenes")])
 def test_a_joint_transformer_is_drawn_in_one_pass_whether_or_not_it_has_presets_of_its_own(layout, family, preset):
     method, _ = chosen(make_targets(), Situation(layout=layout, family=family, transformer=True, joint=True))
-    assert method.parts[1].method.preset == preset
+    assert method.parts[-1].method.preset == preset
     losses = [part.method for part in method.parts if isinstance(part.method, LatentLoss)]
     assert losses and all(loss.settings.acts_on == "prediction" for loss in losses)
 

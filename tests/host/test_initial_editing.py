@@ -94,7 +94,7 @@ def test_what_a_mask_keeps_is_left_alone():
     assert "a mask keeps a part of the picture" in report(record)
 
 
-@pytest.mark.parametrize("sampler", ["uni_pc", "lms"])
+@pytest.mark.parametrize("sampler", ["uni_pc", "lms", "dpm_adaptive"])
 def test_a_sampler_that_would_lose_it_leaves_the_picture_plain(sampler):
     picture, record = drawn(sampler=sampler)
     assert torch.equal(picture, sample(models("sd1")[0], size=latent_of("sd1"), sampler=sampler))

@@ -60,8 +60,9 @@ def test_a_page_in_chinese_shows_the_verdict_in_chinese(comfy: ComfyPage):
         "text => app.graph.nodes.find(node => node.type === 'FidelityViewMaps').onExecuted({ text: [text] })", verdict
     )
     assert comfy.texts()["FidelityViewMaps"] == "✓ cat  ✗ red backpack：模型几乎没有找它；换一个种子"
+    saved = comfy.page.evaluate("app.graph.serialize()")
     comfy.speak("en")
-    comfy.page.evaluate("app.loadGraphData(app.graph.serialize(), true, true, 'of a test')")
+    comfy.page.evaluate("graph => app.loadGraphData(graph, true, true, 'of a test')", saved)
     assert comfy.texts()["FidelityViewMaps"] == verdict
 
 

@@ -119,8 +119,11 @@ def loss_change(record) -> str:
     measured = record.measured()
     if not measured and record.mixes:
         return f"{len(record.mixes)} steps with mixed attention"
+    if not measured and record.edits:
+        return f"{len(record.edits)} steps with edited scores"
     if not measured:
-        return f"{len(record.edits)} steps with edited scores" if record.edits else "no update"
+        moved = [entry for entry in record.arranged if entry.shifts is not None]
+        return f"noise rearranged before step {moved[0].index + 1}" if moved else "no update"
     before, after = (
         measured[0].first[0],
         (measured[-1].after if measured[-1].after is not None else measured[-1].last)[0],

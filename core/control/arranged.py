@@ -21,6 +21,10 @@ NOT_SEEN = (
 )
 
 
+# A run that begins before this point begins from noise, and has maps one step later.
+_NOISE = 0.05
+
+
 @dataclass
 class ArrangeLog:
     """What was moved before a step: how far, in cells of the latent (down, across), of each image's placed objects:
@@ -36,7 +40,8 @@ class ArrangeLog:
 
 class LatentArranger:
     """Rearranges one run's latent once, before the first step at or after the method's start, by the maps of the steps
-    before it. Where there was none before it, the run began from a picture and is left alone.
+    before it. Where there was none before it, a run that begins from noise waits for one, and one that begins from a
+    picture is left alone.
 
     `start` and `end` narrow the method's own window; `log` as in InsideStep.
     """
@@ -62,6 +67,8 @@ class LatentArranger:
         """The latent [B, ..., h, w] in its new order, a new tensor, by the maps [B, T, h', w'] of the objects with
         words of their own. Without maps, or for a `reason` against it, `x` itself.
         """
+        if maps is None and not reason and progress < _NOISE:
+            return x
         entry = ArrangeLog(step, progress)
         self.log.append(entry)
         if self.layout is None or not self.layout.placements:

@@ -7,6 +7,7 @@ from prompt_fidelity.core.layout import Box, Layout, Placement
 from prompt_fidelity.core.layout.arranging import arrangement
 from prompt_fidelity.core.methods import InitialEditing
 from prompt_fidelity.core.methods.combined import CombinedMethods, MethodError
+from prompt_fidelity.core.methods.initial_editing import InitialEditingSettings
 from toy import OBJECTS, latents, make_targets
 
 NAMES = ("black car", "white clock")
@@ -93,8 +94,17 @@ def test_without_maps_or_places_nothing_is_moved():
     x = latents(1)
     arranger = LatentArranger(InitialEditing(), make_targets(), LAYOUT)
     assert arranger.step(x, 0, 0.2, None) is x and "not begun from noise" in arranger.log[0].skipped[0]
+    assert arranger.due(0.3) is False
     arranger = LatentArranger(InitialEditing(), make_targets(), Layout((), 128, 128))
     assert arranger.step(x, 1, 0.2, torch.rand(1, 2, 16, 16)) is x and not arranger.log[0].skipped
+
+
+def test_a_run_that_begins_from_noise_waits_for_its_first_map():
+    arranger = LatentArranger(InitialEditing(InitialEditingSettings(start=0.0)), make_targets(), LAYOUT)
+    x = latents(1)
+    assert arranger.due(0.0) and arranger.step(x, 0, 0.0, None) is x and not arranger.log
+    maps = torch.stack([spot(16, 16, 0, 10, 6), spot(16, 16, 0, 0, 6)])[None]
+    assert arranger.due(0.25) and not torch.equal(arranger.step(x, 1, 0.25, maps), x)
 
 
 def test_an_object_without_words_of_its_own_has_no_piece():

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 from prompt_fidelity.nodes import NODES
-from prompt_fidelity.tools import ROOT, locales
+from prompt_fidelity.tools import ROOT, locales, sentences
 from prompt_fidelity.tools.server import link, pack_name
 
 LANGUAGES = ("en", *locales.TRANSLATED)
@@ -83,4 +83,4 @@ def test_the_host_serves_them_all(tmp_path, monkeypatch):
     served = CustomNodeManager().build_translations()
     assert set(served) == set(LANGUAGES)
     for language in LANGUAGES:
-        assert served[language] == {"nodeDefs": locales.read(language)}
+        assert served[language] == {"nodeDefs": locales.read(language), "promptFidelity": sentences.read(language)}

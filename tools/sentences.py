@@ -21,7 +21,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCALES = ROOT / "locales"
-LANGUAGES = ("en", "zh", "ja", "ko")
+LANGUAGES = ("en", *sorted(folder.name for folder in LOCALES.iterdir() if folder.is_dir() and folder.name != "en"))
 _LAYERS = ("core", "host", "nodes")
 _ERRORS = {"MethodError", "HostError", "WordNotFound"}
 _HOLE = re.compile(r"\{(\w*)\}")

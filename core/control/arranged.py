@@ -19,8 +19,6 @@ NOT_SEEN = (
     "the picture was not begun from noise, or no map arrived before its noise was to be rearranged, so it was left as "
     "it was"
 )
-
-
 # A run that begins before this point begins from noise, and has maps one step later.
 _NOISE = 0.05
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from scipy.signal import correlate
 from torch import Tensor
-from torch.nn.functional import conv2d
 
 _HALF = 0.5  # of a cell that a region must cover to hold it
+_ROUNDING = 1e-12  # of a Fourier transform in float64
 
 
 @dataclass(frozen=True)
@@ -52,14 +54,16 @@ def arrangement(maps: Tensor, regions: Tensor) -> Arrangement:
 
 
 def _best(own: Tensor, held: Tensor, taken: Tensor) -> tuple[int, int]:
-    """Upper left corner of the piece of the shape of `held` whose sum of `own` is largest."""
+    """Upper left corner of the piece of the shape of `held` whose sum of `own` is largest, the first of several."""
     rows, columns = held.any(dim=1).nonzero().flatten(), held.any(dim=0).nonzero().flatten()
     shape = held[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     # A piece that another object has taken is worth less than none.
     worth = torch.where(taken, -own.abs().max(), own)
-    sums = conv2d(worth[None, None], shape[None, None].to(worth))[0, 0]
-    best = int(sums.argmax())
-    return best // sums.shape[1], best % sums.shape[1]
+    # By Fourier transform: summed one by one, the pieces of a large latent would take gigabytes.
+    sums = correlate(worth.numpy(), shape.double().numpy(), mode="valid", method="fft")
+    # Its rounding tells equal sums apart.
+    same = sums >= sums.max() - _ROUNDING * float(worth.abs().sum())
+    return tuple(int(i) for i in np.unravel_index(same.argmax(), same.shape))
 
 
 def _filled(source: Tensor, taken: Tensor) -> Tensor:

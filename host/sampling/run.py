@@ -164,7 +164,8 @@ class Run:
         guided = self.guide.recording if self.guide is not None else None
         heard = recording if guided is None or guided.result() is None else guided
         if (maps := heard.result()) is not None:
-            self._in_pieces = view_of(heard.seen, heard.size) is not None
+            if self.arranger is not None:
+                self._in_pieces = view_of(heard.seen, heard.size) is not None
             self.live.show(self.log.maps.add(maps, self.plan.targets))
             if self.plan.watch is not None:
                 self.plan.watch(maps.detach(), progress)

@@ -2,37 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
-from comfy_page import ComfyPage
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-@dataclass(frozen=True)
-class Blueprint:
-    """One node that opens into several; named as the artist finds it.
-
-    nodes: key → (type, (x, y, width, height), {widget: value}, title or None).
-    wires: (from, output name, to, input name). inputs: (name, type, [(key, input name), ...]), widgets among them;
-    outputs: (name, type, key, output name). size: of the one node.
-    """
-
-    name: str
-    description: str
-    aliases: tuple[str, ...]
-    nodes: dict[str, tuple]
-    wires: tuple[tuple[str, str, str, str], ...]
-    inputs: tuple[tuple, ...]
-    outputs: tuple[tuple, ...]
-    size: tuple[int, int]
-
-    @property
-    def file(self) -> Path:
-        return ROOT / "subgraphs" / f"{self.name}.json"
-
+from blueprint import Blueprint
 
 FIDELITY = Blueprint(
     "Prompt Fidelity",
@@ -66,18 +38,30 @@ FIDELITY = Blueprint(
     (400, 260),
 )
 
-# With one seed, one size and the same settings, so that nothing but the method differs.
+# What several pictures have in common, so that nothing but the method differs: nodes, and the inputs for them.
+_COMMON = {
+    "negative": ("CLIPTextEncode", (0, 0, 340, 110), {}, "Negative prompt"),
+    "seed": ("PrimitiveInt", (0, 190, 340, 90), {}, "seed"),
+    "cfg": ("PrimitiveFloat", (0, 360, 340, 60), {"value": 7.0}, "cfg"),
+    "sampler": ("KSamplerSelect", (0, 500, 340, 60), {}, None),
+    "steps": ("BasicScheduler", (0, 640, 340, 110), {}, None),
+}
+_SETTINGS = (
+    ("negative prompt", "STRING", [("negative", "text")]),
+    ("seed", "INT", [("seed", "value")]),
+    ("steps", "INT", [("steps", "steps")]),
+    ("cfg", "FLOAT", [("cfg", "value")]),
+    ("sampler", "COMBO", [("sampler", "sampler_name")]),
+    ("scheduler", "COMBO", [("steps", "scheduler")]),
+)
+
 BOTH = Blueprint(
     "Draw with and without",
     "Draws the same picture twice, from one seed and with the same settings: with the model that was changed and with "
     "the plain one. For Compare Images.",
     ("prompt fidelity", "compare", "before after", "a/b"),
     {
-        "negative": ("CLIPTextEncode", (0, 0, 340, 110), {}, "Negative prompt"),
-        "seed": ("PrimitiveInt", (0, 190, 340, 90), {}, "seed"),
-        "cfg": ("PrimitiveFloat", (0, 360, 340, 60), {"value": 7.0}, "cfg"),
-        "sampler": ("KSamplerSelect", (0, 500, 340, 60), {}, None),
-        "steps": ("BasicScheduler", (0, 640, 340, 110), {}, None),
+        **_COMMON,
         "with": ("SamplerCustom", (460, 0, 300, 280), {}, "Draw with"),
         "without": ("SamplerCustom", (460, 420, 300, 280), {}, "Draw without"),
         "picture": ("VAEDecode", (860, 0, 220, 60), {}, "With"),
@@ -102,12 +86,7 @@ BOTH = Blueprint(
         ("clip", "CLIP", [("negative", "clip")]),
         ("vae", "VAE", [("picture", "vae"), ("plain picture", "vae")]),
         ("latent", "LATENT", [("with", "latent_image"), ("without", "latent_image")]),
-        ("negative prompt", "STRING", [("negative", "text")]),
-        ("seed", "INT", [("seed", "value")]),
-        ("steps", "INT", [("steps", "steps")]),
-        ("cfg", "FLOAT", [("cfg", "value")]),
-        ("sampler", "COMBO", [("sampler", "sampler_name")]),
-        ("scheduler", "COMBO", [("steps", "scheduler")]),
+        *_SETTINGS,
     ),
     (("with", "IMAGE", "picture", "IMAGE"), ("without", "IMAGE", "plain picture", "IMAGE")),
     (320, 420),
@@ -126,11 +105,7 @@ COMPARISON = Blueprint(
     "Draws the same pictures plainly and with three methods, from one seed, and scores them by CLIP.",
     ("prompt fidelity", "compare", "x/y plot", "attend and excite"),
     {
-        "negative": ("CLIPTextEncode", (0, 0, 340, 110), {}, "Negative prompt"),
-        "seed": ("PrimitiveInt", (0, 190, 340, 90), {}, "seed"),
-        "cfg": ("PrimitiveFloat", (0, 360, 340, 60), {"value": 7.0}, "cfg"),
-        "sampler": ("KSamplerSelect", (0, 500, 340, 60), {}, None),
-        "steps": ("BasicScheduler", (0, 640, 340, 110), {}, None),
+        **_COMMON,
         **{f"apply {i}": ("FidelityApply", (440, _row(i), 300, 250), {}, f"Apply method {i}") for i in _METHODS},
         **{f"draw {i}": ("SamplerCustom", (800, _row(i), 280, 250), {}, f"Draw {i}") for i in _ALL},
         **{f"picture {i}": ("VAEDecode", (1140, _row(i), 200, 60), {}, f"Picture {i}") for i in _ALL},
@@ -177,12 +152,7 @@ COMPARISON = Blueprint(
         ("latent", "LATENT", [(f"draw {i}", "latent_image") for i in _ALL]),
         ("score clip", "CLIP", [(f"score {i}", "clip") for i in _ALL]),
         ("score vision", "CLIP_VISION", [(f"score {i}", "clip_vision") for i in _ALL]),
-        *BOTH.inputs[6:7],
-        ("seed", "INT", [("seed", "value")]),
-        ("steps", "INT", [("steps", "steps")]),
-        ("cfg", "FLOAT", [("cfg", "value")]),
-        ("sampler", "COMBO", [("sampler", "sampler_name")]),
-        ("scheduler", "COMBO", [("steps", "scheduler")]),
+        *_SETTINGS,
     ),
     (
         ("scores", "STRING", "text 3", "STRING"),  # first, so that its wire goes above the pictures'
@@ -387,59 +357,3 @@ TUNED_PICTURE = drawing(
 )
 
 BLUEPRINTS = (FIDELITY, BOTH, COMPARISON, READ, GUIDE, SEEDED, TUNED, PLACED, BEST_SEED, TUNED_PICTURE)
-
-# Nodes are made, set and wired by the page itself, and so is their subgraph: by what "Convert to Subgraph" does.
-BUILD = """async ({name, nodes, wires, inputs, outputs, size}) => {
-    app.graph.clear()
-    const made = {}
-    for (const [key, [type, [x, y, width, height], widgets, title]] of Object.entries(nodes)) {
-        const node = made[key] = LiteGraph.createNode(type)
-        app.graph.add(node)
-        node.pos = [x, y], node.setSize([width, height])
-        if (title) node.title = title
-        if (type.startsWith('Fidelity')) node.properties.cnr_id = 'prompt-fidelity'
-        for (const [widget, value] of Object.entries(widgets)) node.widgets.find(w => w.name === widget).value = value
-        if (title === 'strength')
-            Object.assign(node.properties, {min: 0, max: 3, step: 0.05, precision: 2, display: 'slider'})
-        for (const widget of node.widgets ?? []) if (widget.name === 'control_after_generate') widget.value = 'fixed'
-    }
-    const slot = (slots, name) => {
-        const at = slots.findIndex(s => s.name === name)
-        if (at < 0) throw Error(name)
-        return at
-    }
-    for (const [from, output, to, input] of wires)
-        made[from].connect(slot(made[from].outputs, output), made[to], slot(made[to].inputs, input))
-    const {node, subgraph} = app.graph.convertToSubgraph(new Set(Object.values(made)))
-    const inner = Object.fromEntries(Object.entries(made).map(([key, {type, title}]) =>
-        [key, subgraph.nodes.find(n => n.type === type && n.title === title)]))
-    // The page puts some widgets on the outside by itself.
-    for (const input of [...subgraph.inputs]) subgraph.removeInput(input)
-    for (const [input, type, ends] of inputs) {
-        const at = subgraph.addInput(input, type)
-        for (const [key, end] of ends) at.connect(inner[key].inputs[slot(inner[key].inputs, end)], inner[key])
-    }
-    for (const [output, type, key, end] of outputs)
-        subgraph.addOutput(output, type).connect(inner[key].outputs[slot(inner[key].outputs, end)], inner[key])
-    const right = Math.max(...Object.values(nodes).map(([, [x, , width]]) => x + width))
-    subgraph.inputNode.pos = [-260, 100], subgraph.outputNode.pos = [right + 320, 100]
-    node.title = subgraph.name = name
-    node.pos = [0, 0], node.setSize(size)
-    node.properties.cnr_id = 'prompt-fidelity'
-    await new Promise(done => setTimeout(done, 500))
-    return app.graph.serialize()
-}"""
-
-
-def build(comfy: ComfyPage, blueprint: Blueprint, tidy) -> dict:
-    """The blueprint's file: a graph of the one node and its definition. `tidy` gives steady ids and drops the rest."""
-    parts = {key: getattr(blueprint, key) for key in ("name", "nodes", "wires", "inputs", "outputs", "size")}
-    saved = tidy(comfy.page.evaluate(BUILD, parts), blueprint.name)
-    (definition,) = saved["definitions"]["subgraphs"]
-    definition["category"], definition["description"] = "Prompt Fidelity", blueprint.description
-    extra = {"BlueprintDescription": blueprint.description, "BlueprintSearchAliases": list(blueprint.aliases)}
-    return {**saved, "extra": extra}
-
-
-def shipped(blueprint: Blueprint) -> dict:
-    return json.loads(blueprint.file.read_text(encoding="utf-8"))

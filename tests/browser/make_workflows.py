@@ -23,7 +23,8 @@ spec = importlib.util.spec_from_file_location("conftest", ROOT / "tests" / "conf
 spec.loader.exec_module(importlib.util.module_from_spec(spec))  # loads the pack, as for the tests
 sys.path[:0] = [str(ROOT / "tests" / "browser"), os.environ["COMFYUI_PATH"]]
 
-from blueprints import BLUEPRINTS, Blueprint, build, shipped  # noqa: E402
+from blueprint import Blueprint, build, shipped  # noqa: E402
+from blueprints import BLUEPRINTS  # noqa: E402
 from comfy_page import ComfyPage, open_page  # noqa: E402
 from live_server import start, stop  # noqa: E402
 from recipes import NOTE_BOX, RECIPES, Recipe  # noqa: E402

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from blueprints import BEST_SEED, BOTH, COMPARISON, FIDELITY, PLACED, READ, TUNED_PICTURE, Blueprint
+from blueprint import Blueprint
+from blueprints import BEST_SEED, BOTH, COMPARISON, FIDELITY, PLACED, READ, TUNED_PICTURE
 from sources import DEMO, FLUX, SD15, SDXL, SHAPES, Source
 
 

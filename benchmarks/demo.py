@@ -122,7 +122,7 @@ def loss_change(record) -> str:
     if not measured and record.edits:
         return f"{len(record.edits)} steps with edited scores"
     if not measured:
-        moved = [entry for entry in record.arranged if entry.shifts is not None]
+        moved = record.rearranged()
         return f"noise rearranged before step {moved[0].index + 1}" if moved else "no update"
     before, after = (
         measured[0].first[0],

@@ -15,10 +15,7 @@ from ..prompt.targets import Targets
 
 log = logging.getLogger("prompt_fidelity")
 
-NOT_SEEN = (
-    "the picture was not begun from noise, or no map arrived before its noise was to be rearranged, so it was left as "
-    "it was"
-)
+NOT_SEEN = "the picture was not begun from noise, or no map arrived in time"
 # A run that begins before this point begins from noise, and has maps one step later.
 _NOISE = 0.05
 
@@ -72,8 +69,8 @@ class LatentArranger:
         if self.layout is None or not self.layout.placements:
             return x
         if maps is None or reason:
-            entry.skipped = (reason or NOT_SEEN,)
-            log.warning("%s at %.0f %% of the run: %s", self.method.title, progress * 100, entry.skipped[0])
+            entry.skipped = (f"{self.method.title} left the noise as it was: {reason or NOT_SEEN}",)
+            log.warning("At %.0f %% of the run: %s", progress * 100, entry.skipped[0])
             return x
         size = tuple(x.shape[-2:])
         made = [self.method.arrange(own, self.targets, self.layout, size) for own in maps]

@@ -117,6 +117,10 @@ class RunLog:
         """The steps at which scores were edited."""
         return [entry for entry in self.edits if entry.before is not None]
 
+    def rearranged(self) -> list[ArrangeLog]:
+        """The steps before which the noise was rearranged."""
+        return [entry for entry in self.arranged if entry.shifts is not None]
+
     @property
     def acted(self) -> bool:
         """Whether there was a step at which the method was in force."""
@@ -260,6 +264,10 @@ class Record:
     def edited(self) -> list[EditLog]:
         """As RunLog.edited, of the latest run."""
         return self.latest.edited()
+
+    def rearranged(self) -> list[ArrangeLog]:
+        """As RunLog.rearranged, of the latest run."""
+        return self.latest.rearranged()
 
 
 for _field in fields(RunLog):

@@ -52,9 +52,8 @@ def headline(record: Record | RunLog) -> str:
     if edited:
         before, after = (f"{float(shares.mean()):.1%}" for shares in (edited[0].before, edited[-1].after))
         return f"{record.method.title}: {_count(len(edited), 'step')} edited, share of a target {before} → {after}"
-    moved = [entry for entry in record.arranged if entry.shifts is not None]
-    if moved and not record.measured():
-        return f"{record.method.title}: noise rearranged before step {moved[0].index + 1}"
+    if record.rearranged() and not record.measured():
+        return f"{record.method.title}: noise rearranged before step {record.rearranged()[0].index + 1}"
     if not record.measured():
         return f"{record.method.title}: {_NOTHING[record.method.kind]}"
     before, after = overall_loss(record)
@@ -115,13 +114,12 @@ def _activity(record: RunLog) -> list[str]:
         first, last = record.mixes[0], record.mixes[-1]
         weights = zip(first.names, first.weights, last.weights, strict=True)
         lines += [f"  {name}: weight {_change(before, after)}" for name, before, after in weights]
-    for entry in record.arranged:
-        if entry.shifts is not None:
-            far = entry.shifts.abs().amax(dim=2).float().mean(dim=0).tolist()
-            moved = ", ".join(
-                f"{name} by {_count(round(cells), 'cell')}" for name, cells in zip(entry.names, far, strict=True)
-            )
-            lines.append(f"Before step {entry.index + 1} the noise was rearranged: {moved}.")
+    for entry in record.rearranged():
+        far = entry.shifts.abs().amax(dim=2).float().mean(dim=0).tolist()
+        moved = ", ".join(
+            f"{name} by {_count(round(cells), 'cell')}" for name, cells in zip(entry.names, far, strict=True)
+        )
+        lines.append(f"Before step {entry.index + 1} the noise was rearranged: {moved}.")
     if record.edits:
         lines.append(
             f"Edited in {len(record.edited())}{of_all} steps, between {start:.0%} and {end:.0%} of the run, "
@@ -279,6 +277,8 @@ def _judgement(record: RunLog) -> list[str]:
         ]
     if record.method.kind in ("output_mix", "rearrangement"):
         return []
+    if not record.measured() and not record.edited() and (record.mixes or record.rearranged()):
+        return []  # one part of a combination had no step, another has changed the picture
     if record.method.kind == "score_edit":
         return _judgement_of_edits(record)
     if not record.measured():

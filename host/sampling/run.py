@@ -33,7 +33,7 @@ KEY = "prompt_fidelity"
 # Why noise is not rearranged.
 MASKED = "a mask keeps a part of the picture, and its noise must stay where it is"
 IN_PIECES = "the picture is drawn in pieces, and an object's noise may lie in another piece than its place"
-LOST = "the sampler does not keep a moved latent (euler and dpmpp_2m do), so the noise was left as it was"
+LOST = "the sampler does not keep a moved latent (euler and dpmpp_2m do)"
 
 
 class Run:

@@ -5,7 +5,8 @@ import torch
 from hostkit import encoded, latent_of, models, noise, patched, sample
 from prompt_fidelity.core.errors import MethodError
 from prompt_fidelity.core.layout import Box, Layout, Placement
-from prompt_fidelity.core.methods import InitialEditing
+from prompt_fidelity.core.methods import METHODS, InitialEditing
+from prompt_fidelity.core.methods.combined import CombinedMethods
 from prompt_fidelity.core.show.report import headline, report
 from prompt_fidelity.host.sampling.install import attach
 
@@ -18,11 +19,10 @@ def layout(family: str, names=NAMES) -> Layout:
     return Layout(tuple(Placement(i, name, box) for i, (name, box) in enumerate(zip(names, boxes))), width, height)
 
 
-def drawn(family="sd1", strength=1.0, where=None, **options):
+def drawn(family="sd1", strength=1.0, where=None, method=None, **options):
     with torch.inference_mode():
-        model, record = attach(
-            models(family)[0], InitialEditing(), encoded(family)[1], strength=strength, layout=where or layout(family)
-        )
+        method, where = method or InitialEditing(), where or layout(family)
+        model, record = attach(models(family)[0], method, encoded(family)[1], strength=strength, layout=where)
     return sample(model, family, size=options.pop("size", latent_of(family)), **options), record
 
 
@@ -82,6 +82,17 @@ def test_a_picture_that_is_given_is_left_alone_and_the_artist_told():
     picture, record = drawn(latent=kept, denoise=0.5)
     assert torch.equal(picture, plain) and not record.acted
     assert "the picture was not begun from noise" in report(record)
+
+
+@pytest.mark.parametrize("other", ["attention_regulation", "layout_guidance"])
+def test_a_picture_that_one_part_of_a_combination_changed_is_not_called_plain(other):
+    """The others' parts of the run are over, or never came."""
+    method = CombinedMethods([(METHODS[name](), 1.0) for name in ("initial_editing", "space_time", other)])
+    kept = noise(*latent_of("sd1"), seed=4)
+    picture, record = drawn(method=method, latent=kept, denoise=0.4)
+    assert record.mixes and not record.edited() and not record.measured() and not record.rearranged()
+    assert not torch.equal(picture, sample(models("sd1")[0], size=latent_of("sd1"), latent=kept, denoise=0.4))
+    assert "the plain one" not in report(record)
 
 
 def test_what_a_mask_keeps_is_left_alone():

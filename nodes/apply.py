@@ -6,6 +6,7 @@ from ..host.progress import with_text
 from ..host.sampling.ability import abilities
 from ..host.sampling.install import attach
 from ..host.sampling.recompute import CHOICES
+from ..host.sampling.second_look import LOOK_AGAIN
 from .types import CATEGORY, Layout, Method, Record, Targets, node_id_of
 
 
@@ -77,6 +78,18 @@ class FidelityApply(io.ComfyNode):
                     "meaning in published studies of its family; all; or some by name and number, such as "
                     "double 10-18, single 0-3.",
                 ),
+                io.Float.Input(
+                    "look_again",
+                    default=LOOK_AGAIN,
+                    min=0.0,
+                    max=4.0,
+                    step=0.05,
+                    optional=True,
+                    advanced=True,
+                    tooltip="After the last step the model is asked whether it sees each object in the picture, which "
+                    "makes the verdict on View Attention Maps much surer. This is the time that it may take, as a "
+                    "share of the picture's; 0: do not ask, judge by the attention maps.",
+                ),
             ],
             outputs=[
                 io.Model.Output(tooltip="Connect it to the sampler."),
@@ -101,6 +114,7 @@ class FidelityApply(io.ComfyNode):
         layout=None,
         recompute: str = "auto",
         blocks: str = "auto",
+        look_again: float = LOOK_AGAIN,
     ) -> io.NodeOutput:
         node = node_id_of(cls)
         patched, record = attach(
@@ -114,6 +128,7 @@ class FidelityApply(io.ComfyNode):
             layout=layout,
             recompute=recompute,
             blocks=blocks,
+            look_again=look_again,
         )
         said = "\n".join(record.warnings) or f"{record.method.title} is attached."
         return io.NodeOutput(patched, record, ui=with_text(f"{said}\n{abilities(model)}"))

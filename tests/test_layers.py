@@ -14,7 +14,7 @@ LAYERS = ("core", "host", "nodes")
 # loose in a layer are rooms too; rooms on one floor do not know each other.
 FLOORS = {
     "core": [
-        ("show",), ("control",), ("search",), ("methods",), ("layout",), ("maps",), ("prompt",),
+        ("show",), ("control",), ("search", "check"), ("methods",), ("layout",), ("maps",), ("prompt",),
         ("drawing", "settings", "copies"), ("fonts",), ("errors", "keeping"),
     ],
     "host": [

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 
 from torch import Tensor
 
+from ..check.evidence import Evidence
 from ..layout.boxes import Layout
 from ..maps.recorder import TargetMaps
 from ..methods.base import Method
@@ -34,7 +35,8 @@ class RunLog:
     whole sampling, if known. `reason` is why `auto` chose the method. `recognised` counts the steps whose beginning
     was seen, of `total_steps`. `size` is the latent's (batch, height, width), of which a cell is `pixels` of the
     picture wide, `level` the noise level that it ends at and `ends_like` some values of the latent there. `carried`
-    is what one piece leaves to the next, until the picture is drawn.
+    is what one piece leaves to the next, until the picture is drawn. `evidence` is what the model said of the finished
+    picture, if it was asked.
     """
 
     method: Method | None = None
@@ -63,6 +65,7 @@ class RunLog:
     level: float = 0.0
     ends_like: tuple[float, ...] = ()
     carried: dict = field(default_factory=dict)
+    evidence: Evidence | None = None
 
     def warn(self, sentence: str) -> None:
         """Note something that the artist should know, once."""

@@ -14,6 +14,7 @@ from ...core.prompt.targets import Targets
 from ...core.show.ignored import unnoticed
 from ..progress import queue_entry
 from .samplers import facts_of
+from .second_look import Questions
 from .solvers import name_of
 
 # watch(maps, progress): a step's mean maps [B, h, w, tokens], and the point of the run, 0 to 1, at which it was taken.
@@ -39,6 +40,7 @@ class Plan:
     pixels: int = 8  # of the picture, one way, to a cell of the latent
     local: tuple[tuple[torch.Tensor, dict], ...] = ()  # the encoded prompt of each placed object
     watch: Watch | None = None  # who is told of every step's maps
+    questions: Questions | None = None  # what the model is asked about the finished picture
 
     @property
     def window(self) -> tuple[float, float]:

@@ -1,5 +1,6 @@
 """One sampling run of a patched model: made when the sampler starts, gone when it ends, however it ends."""
 
+import math
 from contextlib import nullcontext
 
 import comfy.patcher_extension
@@ -26,7 +27,8 @@ from .gradient_pass import GradientPass
 from .guidance import Guidance, Guide, guidance_of
 from .live import LiveMaps
 from .plan import Plan
-from .steps import StepClock, level_of
+from .second_look import followed_by, look_again
+from .steps import StepClock, level_of, with_solver_model
 
 KEY = "prompt_fidelity"
 
@@ -131,6 +133,22 @@ class Run:
             self.gradient.predict_noise,
             self.guider.model_options,
             is_model_options=True,
+        )
+
+    def taught(self, sampler):
+        """A copy of the host's sampler that this run follows, and that looks again at what it has drawn."""
+        followed = with_solver_model(sampler, self.before_call, self.clock)
+        return followed if self.plan.questions is None else followed_by(followed, self._look_again)
+
+    def _look_again(self, picture: torch.Tensor, extra: dict) -> None:
+        """At the end of the whole picture only, not of a piece that another is to go on with."""
+        if self.log.level > 0:
+            return
+        asked, passes = self.plan.questions, self.log.total_steps * _passes_a_step(self.guider)
+        options = extra.get("model_options", self.guider.model_options)
+        self.calls.begin(picture)
+        self.log.evidence = look_again(
+            asked, self.guider, self.plan.targets, self.coordinates, picture, options, passes
         )
 
     def before_call(self, model, x: torch.Tensor, sigma: torch.Tensor, kwargs: dict) -> torch.Tensor:
@@ -247,3 +265,8 @@ class Run:
         first = (self.log.steps or [log])[0].totals
         before, now = float((first or log.totals)[0].mean()), float(log.totals[-1].mean())
         show_on_node(f"step {self._step + 1}/{self.clock.total}, loss {before:.3g} → {now:.3g}", self.plan.node_id)
+
+
+def _passes_a_step(guider) -> int:
+    """Without guidance the host leaves the negative prompt out."""
+    return 1 if math.isclose(getattr(guider, "cfg", 0.0), 1.0) else 2

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from prompt_fidelity.core.check.evidence import Evidence
 from prompt_fidelity.core.control.record import RunLog
 from prompt_fidelity.core.errors import MethodError
 from prompt_fidelity.core.layout import Box, Layout, Placement
@@ -77,6 +78,25 @@ def test_why_an_object_is_held_for_missing(run, image, reason):
     assert ball.there and not ring.there and re.search(reason, ring.reason), ring
     line = summary([[ball, ring]])
     assert line.startswith("✓ red ball  ✗ blue ring: ") and line.endswith("try another seed, or strength 1.5")
+
+
+@pytest.mark.parametrize(
+    ("places", "gains", "there", "reason"),
+    [
+        (RIGHT, (0.4, -0.2), (True, False), "the model does not see it in the picture"),
+        ((UPPER, UPPER, UPPER, LOWER), (0.4, 0.4), (True, True), ""),
+        ((UPPER, UPPER, UPPER, LOWER), (0.4, -0.2), (True, False), "the model looked for it on the red ball"),
+        (RIGHT, (float("nan"), 0.4), (True, True), ""),
+        ((UPPER, UPPER, UPPER, LOWER), (0.4, float("nan")), (True, False), "the model looked for it on the red ball"),
+    ],
+)
+def test_what_the_model_sees_in_the_picture_overrules_the_maps(places, gains, there, reason):
+    """The maps give the reason where they have one, and the verdict on what the model wasn't asked about."""
+    run = run_with(*places, strong=(0.5, 0.3, 0.15, 0.3))
+    run.evidence = Evidence(torch.tensor([gains]), looks=2, passes=14, seconds=0.1)
+    (seen,) = verdicts(run, picture())
+    assert tuple(one.there for one in seen) == there
+    assert seen[1].reason == reason
 
 
 def test_advice_follows_the_strength_and_batches_are_counted():

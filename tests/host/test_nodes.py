@@ -26,7 +26,7 @@ CONTRACT = {
     ),
     "FidelitySelectMethod": (["method"], ["FIDELITY_METHOD"]),
     "FidelityApply": (
-        ["model", "method", "targets", "strength", "start_percent", "end_percent", "layout", "recompute", "blocks"],
+        "model method targets strength start_percent end_percent layout recompute blocks look_again".split(),
         ["MODEL", "FIDELITY_RECORD"],
     ),
     "FidelityViewMaps": (

@@ -1,0 +1,171 @@
+"""After the last step the model is asked what it sees, and nothing else is any different."""
+
+import comfy.model_management
+import comfy.sample
+import comfy.samplers
+import node_helpers
+import pytest
+import torch
+from hostkit import encoded, fingerprint, latent_of, models, noise, patched, plain, sample
+from prompt_fidelity.core.check.contrasts import contrasts
+from prompt_fidelity.host.models.random_transformers import TRANSFORMERS
+from prompt_fidelity.host.sampling.coordinates import Coordinates
+from prompt_fidelity.host.sampling.second_look import _level
+
+ALL = ("sd1", "sd2", "sdxl", *TRANSFORMERS)
+STEPS = 4
+PROMPTS = 7  # the prompt, and three contrasts of each of its objects
+ENOUGH = 2 * PROMPTS / (2 * STEPS)  # the share of the run's time for two looks
+
+
+def drawn(family="sd1", share=ENOUGH, strength=0.0, **how):
+    model, record = patched(family, strength=strength, look_again=share)
+    return sample(model, family, steps=STEPS, size=latent_of(family), **how), record
+
+
+@pytest.mark.parametrize("family", ALL)
+def test_every_family_says_what_it_sees_and_draws_what_it_would_have(family):
+    picture, record = drawn(family)
+    assert torch.equal(picture, plain(family, steps=STEPS, size=latent_of(family)))
+    evidence = record.evidence
+    assert evidence.looks == 2 and evidence.passes == 2 * PROMPTS
+    assert evidence.gains.shape == (1, 2) and torch.isfinite(evidence.gains).all()
+    assert evidence.gains.abs().max() > 0, "the prompts make no difference"
+    assert drawn(family)[1].evidence.gains.equal(evidence.gains)
+
+
+def test_a_picture_of_the_object_is_told_from_one_without():
+    """The small models are random, so what they predict for a prompt is the picture that fits it."""
+    family = "sd1"
+    model = models(family)[0]
+    conditioning, targets = encoded(family)
+    without = contrasts(targets)[0].text
+    found = {}
+    for text in (targets.prompt, without):
+        end = sample(model, family, positive=encoded(family, text)[0], steps=8, cfg=1.0)
+        looking, record = patched(family, strength=0.0, look_again=50.0)
+        # A last step from hardly any noise leaves the picture as it is.
+        sigmas = torch.tensor([1e-3, 0.0])
+        with torch.inference_mode():
+            comfy.sample.sample_custom(
+                looking, torch.zeros_like(end), 1.0, comfy.samplers.sampler_object("euler"), sigmas, conditioning,
+                encoded(family, "")[0], end, disable_pbar=True, seed=0,
+            )  # fmt: skip
+        found[text] = record.evidence.gains[0, 0]
+    assert found[targets.prompt] > found[without]
+
+
+def test_the_methods_are_not_at_work_while_the_model_looks():
+    """What the model sees in a picture doesn't hang on what was done to draw it: the same picture, the same answer."""
+    seen = []
+    for method in ("attention_regulation", "taca", "attend_and_excite"):
+        model, record = patched(method=method, start=0.98, end=0.99, look_again=ENOUGH, settings={"end": 1.0})
+        picture = sample(model, steps=STEPS)
+        assert torch.equal(picture, plain(steps=STEPS))
+        seen.append(record.evidence.gains)
+    assert all(one.equal(seen[0]) for one in seen)
+    model, record = patched(method="attention_regulation", look_again=ENOUGH)
+    sample(model, steps=STEPS)
+    steps = {entry.index for entry in record.edits}
+    assert steps <= set(range(STEPS)) and record.maps.steps == STEPS
+
+
+def test_every_picture_of_a_batch_is_looked_at():
+    start = noise(3, 4, 16, 16, seed=3)
+    _, record = drawn(start=start)
+    assert record.evidence.gains.shape == (3, 2)
+    alone = drawn(start=start[1:2])[1].evidence.gains
+    assert record.evidence.gains[1].ne(record.evidence.gains[0]).any()
+    assert torch.isfinite(alone).all()
+
+
+@pytest.mark.parametrize(
+    ("share", "cfg", "looks"),
+    [(0.0, 5.0, None), (0.5, 5.0, None), (ENOUGH, 5.0, 2), (ENOUGH, 1.0, 1), (4.0, 5.0, 4), (0.25, 1.0, None)],
+)
+def test_it_takes_no_more_than_its_share(share, cfg, looks):
+    """Without guidance a step is one pass, so there is time for half as many."""
+    evidence = drawn(share=share, cfg=cfg)[1].evidence
+    assert evidence is None if looks is None else evidence.looks == looks
+    if evidence is not None:
+        assert evidence.passes <= share * STEPS * (1 if cfg == 1.0 else 2)
+
+
+def test_the_passes_are_those_that_are_counted(monkeypatch):
+    calls = []
+    model, record = patched(strength=0.0, look_again=ENOUGH)
+    real = comfy.samplers.calc_cond_batch
+
+    def counted(inner, conds, *args, **kwargs):
+        calls.append(len(conds))
+        return real(inner, conds, *args, **kwargs)
+
+    monkeypatch.setattr(comfy.samplers, "calc_cond_batch", counted)
+    sample(model, steps=STEPS)
+    assert calls.count(1) == record.evidence.passes and calls.count(2) == STEPS
+
+
+def test_the_piece_that_ends_with_the_picture_is_looked_at():
+    model, record = patched(strength=0.0, look_again=ENOUGH)
+    half = sample(model, steps=STEPS, last_step=2, force_full_denoise=False)
+    assert record.evidence is None
+    sample(model, steps=STEPS, start=torch.zeros_like(half), latent=half, start_step=2, disable_noise=True)
+    assert record.pieces == 2 and record.evidence.looks == 2
+
+
+def test_regions_are_judged_by_their_maps():
+    """A prompt for a part of the picture says nothing of the whole."""
+    conditioning = node_helpers.conditioning_set_values(
+        encoded("sd1")[0], {"area": (8, 16, 0, 0), "strength": 1.0, "set_area_to_bounds": False}
+    )
+    assert drawn(positive=conditioning)[1].evidence is None
+
+
+def test_what_else_the_conditioning_says_counts_too():
+    """Flux's guidance, a part of the run, and weights leave the text to be changed alone."""
+    conditioning, _ = encoded("flux")
+    plainly = drawn("flux")[1].evidence.gains
+    guided = node_helpers.conditioning_set_values(conditioning, {"guidance": 9.0})
+    assert not drawn("flux", positive=guided)[1].evidence.gains.equal(plainly)
+    early = node_helpers.conditioning_set_values(conditioning, {"start_percent": 0.0, "end_percent": 0.9})
+    assert torch.isfinite(drawn("flux", positive=early)[1].evidence.gains).all()
+
+
+def test_without_a_text_encoder_the_maps_have_to_do():
+    from dataclasses import replace
+
+    targets = replace(encoded("sd1")[1], encode=None)
+    model, record = patched(targets=targets, strength=0.0, look_again=ENOUGH)
+    sample(model, steps=STEPS)
+    assert record.evidence is None and record.finished
+
+
+def test_the_artist_may_stop_it(monkeypatch):
+    model, record = patched(strength=0.0, look_again=ENOUGH)
+    before, calls = fingerprint(models("sd1")[0]), []
+    real = comfy.samplers.calc_cond_batch
+
+    def stopped(inner, conds, *args, **kwargs):
+        if len(conds) == 1:
+            calls.append(1)
+            if len(calls) == 3:
+                comfy.model_management.interrupt_current_processing()
+        return real(inner, conds, *args, **kwargs)
+
+    monkeypatch.setattr(comfy.samplers, "calc_cond_batch", stopped)
+    with pytest.raises(comfy.model_management.InterruptProcessingException):
+        sample(model, steps=STEPS)
+    assert len(calls) == 3 and record.evidence is None and record.interrupted
+    assert fingerprint(models("sd1")[0]) == before
+    monkeypatch.undo()
+    assert torch.equal(sample(model, steps=STEPS), plain(steps=STEPS)) and record.evidence.looks == 2
+
+
+@pytest.mark.parametrize("family", ["sd1", "sd2", "flux", "sd3"])
+def test_noise_is_reckoned_against_the_picture(family):
+    """σ is the ratio for most models; a flow mixes noise and picture, so σ/(1 − σ) is."""
+    sampling = models(family)[0].get_model_object("model_sampling")
+    for ratio in (3.0, 7.0, 12.0):
+        level = _level(Coordinates(sampling), sampling, ratio)
+        expected = ratio / (1 + ratio) if family in ("flux", "sd3") else ratio
+        assert level == pytest.approx(expected, rel=0.01)

@@ -6,7 +6,7 @@ from ..host.progress import with_text
 from ..host.sampling.ability import abilities
 from ..host.sampling.install import attach
 from ..host.sampling.recompute import CHOICES
-from ..host.sampling.second_look import LOOK_AGAIN
+from ..host.sampling.second_look import CHOICES as LOOKS
 from .types import CATEGORY, Layout, Method, Record, Targets, node_id_of
 
 
@@ -78,17 +78,15 @@ class FidelityApply(io.ComfyNode):
                     "meaning in published studies of its family; all; or some by name and number, such as "
                     "double 10-18, single 0-3.",
                 ),
-                io.Float.Input(
+                io.Combo.Input(
                     "look_again",
-                    default=LOOK_AGAIN,
-                    min=0.0,
-                    max=4.0,
-                    step=0.05,
+                    options=list(LOOKS),
+                    default="auto",
                     optional=True,
                     advanced=True,
                     tooltip="After the last step the model is asked whether it sees each object in the picture, which "
-                    "makes the verdict on View Attention Maps much surer. This is the time that it may take, as a "
-                    "share of the picture's; 0: do not ask, judge by the attention maps.",
+                    "makes the verdict on View Attention Maps surer. on takes half of the picture's time again, "
+                    "thorough twice its time; auto asks Flux and its kin, whose attention maps tell little.",
                 ),
             ],
             outputs=[
@@ -114,7 +112,7 @@ class FidelityApply(io.ComfyNode):
         layout=None,
         recompute: str = "auto",
         blocks: str = "auto",
-        look_again: float = LOOK_AGAIN,
+        look_again: str = "auto",
     ) -> io.NodeOutput:
         node = node_id_of(cls)
         patched, record = attach(

@@ -35,6 +35,10 @@ SOME = {
         "test_another_threads_picture_is_drawn_as_ever",
         "test_the_pass_runs_only_the_controlled_row",
     ),
+    "second_look": tuple(
+        f"test_every_family_says_what_it_sees_and_draws_what_it_would_have[{family}]"
+        for family in ("sdxl", "flux", "sd3")
+    ),
     "optimise": (
         "test_the_gradient_is_that_of_backpropagation_through_the_whole_sampling[convex-sd1]",
         "test_a_sampler_draws_the_very_picture_that_was_optimised[normal]",

@@ -1,4 +1,4 @@
-"""Prompts that a picture should not fit: the artist's, each time without one object, or with another in its place."""
+"""Prompts that a picture should not fit: the artist's, each time with another object in the place of one."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _JOINTS = "and|with|or|next to|beside"
 _MENDED = (
     (re.compile(r"\s{2,}"), " "),
     (re.compile(r"\s+([,;.])"), r"\1"),
-    (re.compile(r"([,;])(?:\s*[,;])+"), r"\1"),
     (re.compile(r"\b(and|with|or|of|between)\s+(?:and|with|or)\b"), r"\1"),
     (re.compile(r"\s+(?:and|with|or)(?=[,;.])"), ""),
+    (re.compile(r"([,;])(?:\s*(?:[,;]|(?:and|with|or)(?=[,;])))+"), r"\1"),
     (re.compile(rf"^(?:\s*(?:[,;]|(?:{_JOINTS})\b))+\s*"), ""),
     (re.compile(rf"(?:\s*[,;]|\s+(?:{_JOINTS}))+\s*(?=\.?$)"), ""),
 )
@@ -38,8 +38,8 @@ def whole(targets: Targets) -> str:
 
 
 def contrasts(targets: Targets) -> tuple[Contrast, ...]:
-    """Of "a black car and a white clock", for the car: "a white clock", "a white clock and a white clock" and "a white
-    car and a white clock".
+    """Of "a black car and a white clock", for the car: "a white clock and a white clock" and "a white car and a white
+    clock"; of a single object, or of one of several like it, the prompt without it.
 
     Models that leave an object out often draw another one twice, and those that mix attributes up draw the object in
     another's. An object whose words do not stand together in the prompt has no contrast.
@@ -50,8 +50,8 @@ def contrasts(targets: Targets) -> tuple[Contrast, ...]:
         if span is None:
             continue
         others = [*targets.objects[t + 1 :], *targets.objects[:t]]
-        found.append(Contrast(t, _without(text, span)))
-        found += [Contrast(t, _put(text, span, others[0].phrase))] if others else []
+        unlike = [other.phrase for other in others if other.phrase.lower() != target.phrase.lower()]
+        found.append(Contrast(t, _put(text, span, unlike[0]) if unlike else _without(text, span)))
         described = _as_another(text[slice(*span)], target, others)
         found += [Contrast(t, _put(text, span, described))] if described else []
     return tuple(one for one in dict.fromkeys(found) if one.text != text)

@@ -22,7 +22,7 @@ from .memory import Memory, is_tight
 from .plan import Plan, Watch
 from .run import KEY, Run
 from .samplers import facts_of
-from .second_look import questions
+from .second_look import questions, share_of
 from .solvers import name_of
 
 
@@ -39,7 +39,7 @@ def attach(
     recompute: str = "auto",
     blocks: str = "auto",
     watch: Watch | None = None,
-    look_again: float = 0.0,
+    look_again: str | float = 0.0,
 ):
     """A clone of `model` (the host's ModelPatcher) that applies `method` while it samples, and the Record of its runs.
 
@@ -48,9 +48,9 @@ def attach(
     `layout` is for methods that work in regions; without one they take the solver's. `recompute` (auto, on, off):
     whether a gradient runs the network's blocks again instead of keeping what they made. `blocks` are those of the
     network that are looked at and edited: auto (the method's own for such models, else the network's), all, or some
-    by name and number ("double 10-18"). `watch` is told of every step's maps. `look_again`: the
-    share of the run's time that the model may take to say which objects it sees in what it has drawn. Raises HostError for a model that the
-    method cannot work with, core MethodError for targets it cannot.
+    by name and number ("double 10-18"). `watch` is told of every step's maps. `look_again` (auto, off, on,
+    thorough, or a share of the run's time): how long the model may take to say which objects it sees in what it has
+    drawn. Raises HostError for a model that the method cannot work with, core MethodError for targets it cannot.
     """
     if start >= end:
         raise HostError(
@@ -81,7 +81,7 @@ def attach(
         blocks=blocks,
         pixels=network.pixels,
         watch=watch,
-        questions=questions(targets, look_again),
+        questions=questions(targets, share_of(look_again, network.joint)),
     )
     if plan.mix is not None:
         plan = replace(plan, local=local_prompts(plan.mix.method, targets, layout))
@@ -171,9 +171,7 @@ class _OuterSample(CopiesToItself):
         started, finished = time.perf_counter(), False
         try:
             run.install()
-            samples = executor(
-                noise, latent_image, run.taught(sampler), sigmas, *args, **kwargs
-            )
+            samples = executor(noise, latent_image, run.taught(sampler), sigmas, *args, **kwargs)
             finished = True
             return samples
         finally:

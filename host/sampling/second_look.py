@@ -17,12 +17,15 @@ import torch
 from ...core.check.contrasts import Contrast, contrasts, whole
 from ...core.check.evidence import Evidence, gains, noise_levels
 from ...core.prompt.targets import CROSS_ATTENTION, Targets
+from ..errors import HostError
 from ..networks.rows import KEY, carries
 from ..progress import stop_if_interrupted
 from .coordinates import PERCENTS, Coordinates
 
-# The share of a picture's time that asking takes, unless the artist says otherwise.
-LOOK_AGAIN = 0.5
+# How much of a picture's time asking may take. In a network where words and picture share an attention the maps tell
+# little of what is drawn; elsewhere they tell as much as a look that takes half of the time.
+SHARES = {"off": 0.0, "on": 0.5, "thorough": 2.0}
+CHOICES = ("auto", *SHARES)
 # What ties an entry of the conditioning to a part of the run.
 _WHEN = ("timestep_start", "timestep_end", "start_percent", "end_percent")
 
@@ -38,6 +41,15 @@ class Questions:
     def looks(self, passes: int) -> int:
         """How many noisy copies of a picture there is time for, after a run of so many passes."""
         return math.floor(self.share * passes / len(self.encoded))
+
+
+def share_of(choice: str | float, joint: bool) -> float:
+    """The share of a picture's time that a choice means, or a share itself, in a network of this kind."""
+    if isinstance(choice, float):
+        return choice
+    if choice not in CHOICES:
+        raise HostError(f'look_again can be {", ".join(CHOICES)}; "{choice}" is none of these.')
+    return SHARES["on" if joint else "off"] if choice == "auto" else SHARES[choice]
 
 
 def questions(targets: Targets, share: float) -> Questions | None:

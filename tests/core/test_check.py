@@ -24,34 +24,36 @@ def texts(prompt, *phrases):
     return [[one.text for one in found if one.target == t] for t in range(len(phrases))]
 
 
-def test_an_object_is_left_out_replaced_by_another_and_described_as_another():
+def test_another_object_or_attribute_stands_in_the_place_of_its_own():
     assert texts("a black car and a white clock", "black car", "white clock") == [
-        ["a white clock", "a white clock and a white clock", "a white car and a white clock"],
-        ["a black car", "a black car and a black car", "a black car and a black clock"],
+        ["a white clock and a white clock", "a white car and a white clock"],
+        ["a black car and a black car", "a black car and a black clock"],
     ]
 
 
 def test_without_attributes_there_is_nothing_to_exchange():
-    assert texts("a dog and an elephant", "dog", "elephant") == [
-        ["an elephant", "an elephant and an elephant"],
-        ["a dog", "a dog and a dog"],
+    assert texts("a dog and an elephant", "dog", "elephant") == [["an elephant and an elephant"], ["a dog and a dog"]]
+    assert texts("a dog and a white clock", "dog", "white clock") == [
+        ["a white clock and a white clock"],
+        ["a dog and a dog"],
     ]
 
 
 @pytest.mark.parametrize(
-    ("prompt", "phrases", "left"),
+    ("prompt", "phrase", "left"),
     [
-        ("a red ball, a blue ring and a green cross", ["red ball", "blue ring", "green cross"],
-         ["a blue ring and a green cross", "a red ball, and a green cross", "a red ball, a blue ring"]),
-        ("A photo of a cat and the dog, 8k", ["cat", "dog"], ["A photo of the dog, 8k", "A photo of a cat, 8k"]),
-        ("two dogs with a cat.", ["dogs", "cat"], ["a cat.", "two dogs."]),
-        ("a cat", ["cat"], [""]),
-        ("Some Cats, one dog", ["cats", "dog"], ["one dog", "Some Cats"]),
-        ("a catalogue of a cat", ["cat"], ["a catalogue of"]),
+        ("a cat", "cat", ""),
+        ("A photo of a cat, 8k", "cat", "A photo of, 8k"),
+        ("A photo of a cat and trees", "cat", "A photo of trees"),
+        ("oil on canvas, a red cat.", "red cat", "oil on canvas."),
+        ("two dogs with hats", "dogs", "hats"),
+        ("Some Cats, asleep", "cats", "asleep"),
+        ("a catalogue of a cat", "cat", "a catalogue of"),
+        ("a sunny day; the cat and, asleep", "cat", "a sunny day; asleep"),
     ],
-)  # fmt: skip
-def test_what_is_left_reads_like_a_prompt(prompt, phrases, left):
-    assert [found[0] for found in texts(prompt, *phrases)] == left
+)
+def test_what_is_left_without_a_single_object_reads_like_a_prompt(prompt, phrase, left):
+    assert texts(prompt, phrase) == [[left]]
 
 
 def test_of_two_equal_objects_each_loses_its_own_words():
@@ -62,15 +64,12 @@ def test_of_two_equal_objects_each_loses_its_own_words():
 def test_brackets_and_weights_are_no_words():
     targets = of("a (black car:1.4) and a (clock:1)", "black car", "clock")
     assert whole(targets) == "a black car and a clock"
-    assert contrasts(targets)[0].text == "a clock"
+    assert contrasts(targets)[0].text == "a clock and a clock"
 
 
 def test_words_that_do_not_stand_together_are_not_asked_for():
     targets = of("a car that is black and a clock", "black car", "clock")
-    assert {one.text for one in contrasts(targets) if one.target == 0} == {
-        "that is black and a clock",
-        "a clock that is black and a clock",
-    }
+    assert [one.text for one in contrasts(targets) if one.target == 0] == ["a clock that is black and a clock"]
     assert [one.target for one in contrasts(of("a car, black and shiny", "spaceship"))] == []
 
 

@@ -8,19 +8,20 @@ import pytest
 import torch
 from hostkit import encoded, fingerprint, latent_of, models, noise, patched, plain, sample
 from prompt_fidelity.core.check.contrasts import contrasts
-from prompt_fidelity.host.models.random_transformers import TRANSFORMERS
+from prompt_fidelity.host.errors import HostError
+from prompt_fidelity.host.models.random_transformers import available
 from prompt_fidelity.host.sampling.coordinates import Coordinates
 from prompt_fidelity.host.sampling.second_look import _level
 
-ALL = ("sd1", "sd2", "sdxl", *TRANSFORMERS)
+ALL = ("sd1", "sd2", "sdxl", *available())
 STEPS = 4
-PROMPTS = 7  # the prompt, and three contrasts of each of its objects
+PROMPTS = 5  # the prompt, and two contrasts of each of its objects
 ENOUGH = 2 * PROMPTS / (2 * STEPS)  # the share of the run's time for two looks
 
 
-def drawn(family="sd1", share=ENOUGH, strength=0.0, **how):
+def drawn(family="sd1", share=ENOUGH, strength=0.0, steps=STEPS, **how):
     model, record = patched(family, strength=strength, look_again=share)
-    return sample(model, family, steps=STEPS, size=latent_of(family), **how), record
+    return sample(model, family, steps=steps, size=latent_of(family), **how), record
 
 
 @pytest.mark.parametrize("family", ALL)
@@ -81,7 +82,7 @@ def test_every_picture_of_a_batch_is_looked_at():
 
 @pytest.mark.parametrize(
     ("share", "cfg", "looks"),
-    [(0.0, 5.0, None), (0.5, 5.0, None), (ENOUGH, 5.0, 2), (ENOUGH, 1.0, 1), (4.0, 5.0, 4), (0.25, 1.0, None)],
+    [(0.0, 5.0, None), (0.5, 5.0, None), (ENOUGH, 5.0, 2), (ENOUGH, 1.0, 1), (4.0, 5.0, 6), (0.25, 1.0, None)],
 )
 def test_it_takes_no_more_than_its_share(share, cfg, looks):
     """Without guidance a step is one pass, so there is time for half as many."""
@@ -89,6 +90,22 @@ def test_it_takes_no_more_than_its_share(share, cfg, looks):
     assert evidence is None if looks is None else evidence.looks == looks
     if evidence is not None:
         assert evidence.passes <= share * STEPS * (1 if cfg == 1.0 else 2)
+
+
+@pytest.mark.parametrize(
+    ("choice", "family", "looks"),
+    [
+        ("auto", "sd1", None), ("auto", "flux", 1), ("off", "flux", None), ("on", "sd1", 1), ("thorough", "sd1", 4),
+    ],
+)  # fmt: skip
+def test_it_is_asked_where_the_maps_tell_little(choice, family, looks):
+    evidence = drawn(family, choice, cfg=7.0, steps=5)[1].evidence
+    assert evidence is None if looks is None else evidence.looks == looks
+
+
+def test_a_choice_that_is_none_is_refused_before_anything_is_drawn():
+    with pytest.raises(HostError, match="auto, off, on, thorough"):
+        patched(look_again="often")
 
 
 def test_the_passes_are_those_that_are_counted(monkeypatch):

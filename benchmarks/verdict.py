@@ -29,9 +29,9 @@ load_pack()
 import torch  # noqa: E402
 from measuring.artist import Artist  # noqa: E402
 from measuring.cases import FIRST_SEED, HALVES, PROMPTS, Case, excite_cases  # noqa: E402
+from measuring.contestants import contestants  # noqa: E402
 from measuring.demo_models import MODELS, DemoModel  # noqa: E402
 from prompt_fidelity.core.control.record import RunLog  # noqa: E402
-from prompt_fidelity.core.methods import METHODS  # noqa: E402
 from prompt_fidelity.core.show.verdict import THRESHOLDS, Thresholds, verdicts  # noqa: E402
 from prompt_fidelity.host.sampling.install import attach  # noqa: E402
 from prompt_fidelity.host.sampling.second_look import CHOICES  # noqa: E402
@@ -49,7 +49,7 @@ def draw(artist: Artist, detector: ModuleType, way: str, case: Case, seeds: list
     """The run's record, its pictures, and for each picture and object whether the detector finds it in its colour."""
     conditioning, targets = artist.encode(case.prompt)
     name = "attend_and_excite" if way == PLAIN else way
-    method = METHODS[name](METHODS[name].settings_for(artist.family))
+    method = contestants([name], [], artist.family)[0].method
     by = copy.copy(artist)
     by.model, record = attach(
         artist.model, method, targets, strength=0.0 if way == PLAIN else 1.0, look_again=look_again

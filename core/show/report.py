@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from ..control.record import Record, RunLog
 from ..layout.standing import standings
 
@@ -37,6 +39,7 @@ def report(record: Record, run: RunLog | None = None, sure: bool = True) -> str:
         _losses(run),
         _shares(run),
         _places(run),
+        _second_look(run),
         _notes(run, sure),
     ]
     return "\n\n".join("\n".join(lines) for lines in sections if lines)
@@ -199,6 +202,24 @@ def _places(record: RunLog) -> list[str]:
         mean = sum(one.share for one in objects) / len(objects)
         word = ("yes" if there else "no") if len(objects) == 1 else f"in {there} of {len(objects)} images"
         lines.append(f"  {objects[0].name}: {word} ({mean:.0%})")
+    return lines
+
+
+def _second_look(record: RunLog) -> list[str]:
+    """What the model said of its finished picture."""
+    seen = record.evidence
+    if seen is None:
+        return []
+    lines = [
+        f"After the last step the model looked at the picture again {_count(seen.looks, 'time')}, through noise "
+        f"({_count(seen.passes, 'network call')}, {seen.seconds:.1f} s). How much better the prompt explains it than "
+        "one without the object:"
+    ]
+    for target, gains in zip(record.targets.objects, seen.gains.T.tolist(), strict=True):
+        if not math.isnan(gains[0]):
+            shown = gains if len(gains) <= _MOST_COLUMNS else [sum(gains) / len(gains)]
+            mean = "" if len(gains) <= _MOST_COLUMNS else f", mean of {len(gains)} images"
+            lines.append(f"  {target.phrase}: {', '.join(f'{gain:+.0%}' for gain in shown)}{mean}")
     return lines
 
 

@@ -21,6 +21,7 @@ from ..errors import HostError
 from ..networks.rows import KEY, carries
 from ..progress import stop_if_interrupted
 from .coordinates import PERCENTS, Coordinates
+from .neighbours import caches_aside
 
 # How much of a picture's time asking may take. In a network where words and picture share an attention the maps tell
 # little of what is drawn; elsewhere they tell as much as a look that takes half of the time.
@@ -109,7 +110,8 @@ def _error(guider, conds: list[dict], noisy, sigma, picture, model_options: dict
     """‖D − x‖² of each picture, [B]. One prompt at a time: what other nodes change in positive rows then counts."""
     stop_if_interrupted()
     levels = sigma.expand(len(noisy))
-    (denoised,) = comfy.samplers.calc_cond_batch(guider.inner_model, [conds], noisy, levels, model_options)
+    with caches_aside(model_options):
+        (denoised,) = comfy.samplers.calc_cond_batch(guider.inner_model, [conds], noisy, levels, model_options)
     return (denoised - picture).float().square().flatten(1).sum(dim=1).cpu()
 
 

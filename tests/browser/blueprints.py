@@ -93,6 +93,7 @@ BOTH = Blueprint(
 )
 
 _METHODS = (1, 2, 3)
+_UNSEEN = {"look_again": "off"}  # its record goes nowhere
 _ALL = (0, *_METHODS)  # 0 is plain
 
 
@@ -106,7 +107,7 @@ COMPARISON = Blueprint(
     ("prompt fidelity", "compare", "x/y plot", "attend and excite"),
     {
         **_COMMON,
-        **{f"apply {i}": ("FidelityApply", (440, _row(i), 300, 250), {}, f"Apply method {i}") for i in _METHODS},
+        **{f"apply {i}": ("FidelityApply", (440, _row(i), 300, 250), _UNSEEN, f"Apply method {i}") for i in _METHODS},
         **{f"draw {i}": ("SamplerCustom", (800, _row(i), 280, 250), {}, f"Draw {i}") for i in _ALL},
         **{f"picture {i}": ("VAEDecode", (1140, _row(i), 200, 60), {}, f"Picture {i}") for i in _ALL},
         **{f"score {i}": ("FidelityScore", (1400, _row(i), 240, 250), {}, f"Score {i}") for i in _ALL},

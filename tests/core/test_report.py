@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from prompt_fidelity.core.check.evidence import Evidence
 from prompt_fidelity.core.control.record import Record
 from prompt_fidelity.core.methods.attend_and_excite import AttendAndExcite, AttendAndExciteSettings
 from prompt_fidelity.core.methods.t_sam import TSAM
@@ -43,6 +44,18 @@ def test_every_image_has_its_column_and_large_batches_their_mean():
     assert line.count("→") == 2
     many = report(sample(AttendAndExcite(), batch=6))
     assert "mean of 6 images" in many and "image 1" not in many
+
+
+def test_what_the_model_sees_in_its_picture_is_told():
+    record = sample(TSAM(), batch=2)
+    assert "noise (" not in report(record)
+    gains = torch.tensor([[0.42, float("nan")], [-0.071, float("nan")]])
+    record.evidence = Evidence(gains, looks=2, passes=10, seconds=1.25)
+    text = report(record)
+    assert "looked at the picture again 2 times, through noise (10 network calls, 1.2 s)" in text
+    assert text.endswith("\n  black car: +42%, -7%") and "white clock: " not in text.split("noise (")[1]
+    record.evidence = Evidence(torch.full((5, 2), 0.5), looks=2, passes=10, seconds=1.25)
+    assert "  white clock: +50%, mean of 5 images" in report(record)
 
 
 def test_refinements_are_told():

@@ -6,6 +6,7 @@ import comfy.samplers
 import node_helpers
 import pytest
 import torch
+from comfy_extras import nodes_easycache
 from hostkit import encoded, fingerprint, latent_of, models, noise, patched, plain, sample
 from prompt_fidelity.core.check.contrasts import contrasts
 from prompt_fidelity.host.errors import HostError
@@ -146,6 +147,25 @@ def test_what_else_the_conditioning_says_counts_too():
     assert not drawn("flux", positive=guided)[1].evidence.gains.equal(plainly)
     early = node_helpers.conditioning_set_values(conditioning, {"start_percent": 0.0, "end_percent": 0.9})
     assert torch.isfinite(drawn("flux", positive=early)[1].evidence.gains).all()
+
+
+@pytest.mark.parametrize("name", ["EasyCacheNode", "LazyCacheNode"])
+def test_a_cache_does_not_answer_in_the_networks_place(name):
+    """At this threshold it answers every call that it may."""
+    model = models("sd1")[0]
+    with torch.inference_mode():
+        caching = getattr(nodes_easycache, name).execute(model, 3.0, 0.0, 1.0, False).result[0]
+    layer, calls = model.model.diffusion_model.time_embed, []
+    hook = layer.register_forward_hook(lambda *call: calls.append(1))
+    try:
+        looking, record = patched(model=caching, strength=0.0, look_again=ENOUGH)
+        sample(looking, steps=STEPS)
+        cached = len(calls) - record.evidence.passes
+        assert record.evidence.passes == 2 * PROMPTS and 0 < cached < STEPS
+        assert drawn()[1].evidence.passes == 2 * PROMPTS
+        assert len(calls) == cached + 4 * PROMPTS + STEPS
+    finally:
+        hook.remove()
 
 
 def test_without_a_text_encoder_the_maps_have_to_do():

@@ -26,6 +26,7 @@ from .coordinates import Coordinates
 from .gradient_pass import GradientPass
 from .guidance import Guidance, Guide, guidance_of
 from .live import LiveMaps
+from .memory import is_out_of_memory
 from .plan import Plan
 from .second_look import followed_by, look_again
 from .steps import StepClock, level_of, with_solver_model
@@ -36,6 +37,8 @@ KEY = "prompt_fidelity"
 MASKED = "a mask keeps a part of the picture, and its noise must stay where it is"
 IN_PIECES = "the picture is drawn in pieces, and an object's noise may lie in another piece than its place"
 LOST = "the sampler does not keep a moved latent (euler and dpmpp_2m do)"
+# Why the model is not asked.
+TOO_LITTLE_MEMORY = "The memory did not suffice to ask the model what it sees in the picture, so the verdict goes by the attention maps."
 
 
 class Run:
@@ -146,10 +149,16 @@ class Run:
             return
         asked, passes = self.plan.questions, self.log.total_steps * _passes_a_step(self.guider)
         options = extra.get("model_options", self.guider.model_options)
+        show_on_node("looking at the picture", self.plan.node_id)
         self.calls.begin(picture)
-        self.log.evidence = look_again(
-            asked, self.guider, self.plan.targets, self.coordinates, picture, options, passes
-        )
+        try:
+            self.log.evidence = look_again(
+                asked, self.guider, self.plan.targets, self.coordinates, picture, options, passes
+            )
+        except Exception as error:  # looked at only: everything but a lack of memory passes through
+            if not is_out_of_memory(error):
+                raise
+            self.plan.record.warn(TOO_LITTLE_MEMORY)
 
     def before_call(self, model, x: torch.Tensor, sigma: torch.Tensor, kwargs: dict) -> torch.Tensor:
         """Stands in for the solver's model: `model(x, sigma, **kwargs)`, preceded by the method's update where a step

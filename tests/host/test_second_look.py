@@ -12,6 +12,7 @@ from prompt_fidelity.core.check.contrasts import contrasts
 from prompt_fidelity.host.errors import HostError
 from prompt_fidelity.host.models.random_transformers import available
 from prompt_fidelity.host.sampling.coordinates import Coordinates
+from prompt_fidelity.host.sampling.run import TOO_LITTLE_MEMORY
 from prompt_fidelity.host.sampling.second_look import _level
 
 ALL = ("sd1", "sd2", "sdxl", *available())
@@ -196,6 +197,20 @@ def test_the_artist_may_stop_it(monkeypatch):
     assert fingerprint(models("sd1")[0]) == before
     monkeypatch.undo()
     assert torch.equal(sample(model, steps=STEPS), plain(steps=STEPS)) and record.evidence.looks == 2
+
+
+def test_a_lack_of_memory_does_not_cost_the_picture(monkeypatch):
+    model, record = patched(strength=0.0, look_again=ENOUGH)
+    real = comfy.samplers.calc_cond_batch
+
+    def short(inner, conds, *args, **kwargs):
+        if len(conds) == 1:
+            raise torch.OutOfMemoryError("no room")
+        return real(inner, conds, *args, **kwargs)
+
+    monkeypatch.setattr(comfy.samplers, "calc_cond_batch", short)
+    assert torch.equal(sample(model, steps=STEPS), plain(steps=STEPS))
+    assert record.evidence is None and record.warnings == [TOO_LITTLE_MEMORY]
 
 
 @pytest.mark.parametrize("family", ["sd1", "sd2", "flux", "sd3"])

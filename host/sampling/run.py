@@ -38,7 +38,10 @@ MASKED = "a mask keeps a part of the picture, and its noise must stay where it i
 IN_PIECES = "the picture is drawn in pieces, and an object's noise may lie in another piece than its place"
 LOST = "the sampler does not keep a moved latent (euler and dpmpp_2m do)"
 # Why the model is not asked.
-TOO_LITTLE_MEMORY = "The memory did not suffice to ask the model what it sees in the picture, so the verdict goes by the attention maps."
+TOO_LITTLE_MEMORY = (
+    "The memory did not suffice to ask the model what it sees in the picture, so the verdict goes by the attention "
+    "maps."
+)
 
 
 class Run:

@@ -18,7 +18,7 @@ from ...core.check.contrasts import Contrast, contrasts, whole
 from ...core.check.evidence import Evidence, gains, noise_levels
 from ...core.prompt.targets import CROSS_ATTENTION, Targets
 from ..errors import HostError
-from ..networks.rows import KEY, carries
+from ..networks.rows import carries
 from ..progress import stop_if_interrupted
 from .coordinates import PERCENTS, Coordinates
 from .neighbours import caches_aside
@@ -46,7 +46,7 @@ class Questions:
 
 def share_of(choice: str | float, joint: bool) -> float:
     """The share of a picture's time that a choice means, or a share itself, in a network of this kind."""
-    if isinstance(choice, float):
+    if not isinstance(choice, str):
         return choice
     if choice not in CHOICES:
         raise HostError(f'look_again can be {", ".join(CHOICES)}; "{choice}" is none of these.')
@@ -117,9 +117,9 @@ def _error(guider, conds: list[dict], noisy, sigma, picture, model_options: dict
 
 def _conditioned(guider, own: list[dict], text: torch.Tensor, more: dict, picture: torch.Tensor) -> list[dict]:
     """The positive conditioning, as the host has prepared it, with another text; what is in force for a part of the run
-    only is so for all of it. It is not known as the targets' own, so that no method acts in it.
+    only is so for all of it. Under a uuid of its own it is not known as the targets', so that no method acts in it.
     """
-    plain = [{name: value for name, value in cond.items() if name not in (*_WHEN, KEY)} for cond in own]
+    plain = [{name: value for name, value in cond.items() if name not in _WHEN} for cond in own]
     raw = [{**cond, **more, CROSS_ATTENTION: text, "uuid": uuid.uuid4()} for cond in plain]
     encoded = comfy.samplers.encode_model_conds(
         guider.inner_model.extra_conds, raw, picture, picture.device, "positive", latent_image=picture,

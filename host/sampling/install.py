@@ -81,7 +81,7 @@ def attach(
         blocks=blocks,
         pixels=network.pixels,
         watch=watch,
-        questions=questions(targets, share_of(look_again, network.joint)),
+        questions=questions(targets, share_of(look_again, network.joint, model)),
     )
     if plan.mix is not None:
         plan = replace(plan, local=local_prompts(plan.mix.method, targets, layout))

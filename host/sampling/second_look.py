@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import comfy.model_management
 import comfy.samplers
 import numpy as np
 import torch
@@ -44,13 +45,25 @@ class Questions:
         return math.floor(self.share * passes / len(self.encoded))
 
 
-def share_of(choice: str | float, joint: bool) -> float:
-    """The share of a picture's time that a choice means, or a share itself, in a network of this kind."""
+def share_of(choice: str | float, joint: bool, model) -> float:
+    """The share of a picture's time that a choice means, or a share itself, for a model whose network is `joint` or
+    not.
+    """
     if not isinstance(choice, str):
         return choice
     if choice not in CHOICES:
         raise HostError(f'look_again can be {", ".join(CHOICES)}; "{choice}" is none of these.')
-    return SHARES["on" if joint else "off"] if choice == "auto" else SHARES[choice]
+    if choice == "auto":
+        choice = "on" if joint and not _texts_are_slow(model) else "off"
+    return SHARES[choice]
+
+
+def _texts_are_slow(model) -> bool:
+    """Whether texts are encoded on the processor though the model runs on a card: a few more texts of a large encoder
+    may then take longer than the picture.
+    """
+    encoder = comfy.model_management.text_encoder_device()
+    return encoder.type == "cpu" and model.load_device.type != "cpu"
 
 
 def questions(targets: Targets, share: float) -> Questions | None:

@@ -14,7 +14,7 @@ from prompt_fidelity.host.errors import HostError
 from prompt_fidelity.host.models.random_transformers import available
 from prompt_fidelity.host.sampling.coordinates import Coordinates
 from prompt_fidelity.host.sampling.run import TOO_LITTLE_MEMORY
-from prompt_fidelity.host.sampling.second_look import _level
+from prompt_fidelity.host.sampling.second_look import _level, share_of
 
 WRAPPERS = comfy.patcher_extension.WrappersMP
 ALL = ("sd1", "sd2", "sdxl", *available())
@@ -105,6 +105,19 @@ def test_it_takes_no_more_than_its_share(share, cfg, looks):
 def test_it_is_asked_where_the_maps_tell_little(choice, family, looks):
     evidence = drawn(family, choice, cfg=7.0, steps=5)[1].evidence
     assert evidence is None if looks is None else evidence.looks == looks
+
+
+@pytest.mark.parametrize(
+    ("model", "encoder", "share"), [("cuda", "cpu", 0.0), ("cuda", "cuda", 0.5), ("cpu", "cpu", 0.5)]
+)
+def test_a_text_encoder_left_on_the_processor_is_not_asked_for_more_unless_the_artist_says_so(
+    monkeypatch, model, encoder, share
+):
+    monkeypatch.setattr(comfy.model_management, "text_encoder_device", lambda: torch.device(encoder))
+    patcher = models("flux")[0].clone()
+    patcher.load_device = torch.device(model)
+    assert share_of("auto", True, patcher) == share
+    assert share_of("on", True, patcher) == 0.5
 
 
 def test_a_choice_that_is_none_is_refused_before_anything_is_drawn():

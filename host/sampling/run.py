@@ -154,10 +154,13 @@ class Run:
         options = extra.get("model_options", self.guider.model_options)
         show_on_node("looking at the picture", self.plan.node_id)
         self.calls.begin(picture)
+        # Rows of another number would have a compiled network compiled anew, for a few passes.
+        plainly = as_written(self.guider.model_options, options) if self.compiled else nullcontext()
         try:
-            self.log.evidence = look_again(
-                asked, self.guider, self.plan.targets, self.coordinates, picture, options, passes
-            )
+            with plainly:
+                self.log.evidence = look_again(
+                    asked, self.guider, self.plan.targets, self.coordinates, picture, options, passes
+                )
         except Exception as error:  # looked at only: everything but a lack of memory passes through
             if not is_out_of_memory(error):
                 raise

@@ -69,6 +69,19 @@ def test_a_compiled_network_draws_the_uncompiled_ones_picture(method, settings, 
     assert backend.runs > before or acted == 6, "the steps in which nothing acts run compiled"
 
 
+def test_the_second_look_compiles_nothing_anew():
+    model, backend = compiled()
+    looking, record = patched("sd1", model=model, strength=0.0, look_again=2.0)
+    sample(model)
+    traced, runs = backend.traced, backend.runs
+    drawn = sample(looking)
+    assert record.evidence.looks > 1 and backend.traced == traced
+    assert backend.runs == 2 * runs, "the steps themselves run compiled"
+    plainly = patched("sd1", strength=0.0, look_again=2.0)
+    assert (drawn - sample(plainly[0])).norm() < 1e-3 * drawn.norm()
+    torch.testing.assert_close(record.evidence.gains, plainly[1].evidence.gains, rtol=0.01, atol=1e-4)
+
+
 def test_an_older_pytorch_without_stances(monkeypatch):
     monkeypatch.delattr(torch.compiler, "set_stance")
     expected = sample(patched("sd1", settings=ONE_A_STEP, strength=0.05)[0])

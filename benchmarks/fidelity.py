@@ -37,7 +37,6 @@ from measuring.cases import (  # noqa: E402
     PROMPTS,
     SEEDS,
     Case,
-    excite_cases,
     read_cases,
     read_seeds,
     relation_cases,
@@ -195,12 +194,11 @@ def _cases(options: argparse.Namespace, demo: DemoModel | None) -> list[Case]:
     count = min(options.count, SHORT_PROMPTS) if options.short else options.count
     if options.prompts:
         return read_cases(options.prompts, demo.name if demo else None)
-    if demo is not None and demo.name == "scenes":
-        return excite_cases(options.half, PROMPTS)[:count]
-    if options.relations:
+    model = demo or MODELS["shapes"]()
+    if options.relations and model.name == "shapes":
         return relation_cases(options.half)[:count]
     objects = tuple(int(number) for number in options.objects.split(","))
-    return MODELS["shapes"]().cases(options.half, objects, PROMPTS)[:count]
+    return model.proof(options.half, objects, PROMPTS)[:count]
 
 
 def main() -> None:

@@ -28,7 +28,7 @@ load_pack()
 
 import torch  # noqa: E402
 from measuring.artist import Artist  # noqa: E402
-from measuring.cases import FIRST_SEED, HALVES, PROMPTS, Case, excite_cases  # noqa: E402
+from measuring.cases import FIRST_SEED, HALVES, PROMPTS, Case  # noqa: E402
 from measuring.contestants import contestants  # noqa: E402
 from measuring.demo_models import MODELS, DemoModel  # noqa: E402
 from prompt_fidelity.core.control.record import RunLog  # noqa: E402
@@ -67,7 +67,7 @@ def drawn(artist: Artist, demo: DemoModel, way: str, half: str, options: argpars
     file = options.out / f"{options.model}_{half}_{way}_{options.count}x{options.seeds}_{options.look_again}.pt"
     if not file.is_file():
         seeds = [FIRST_SEED[half] + i for i in range(options.seeds)]
-        cases = (excite_cases(half) if demo.name == "scenes" else demo.cases(half, (2, 3), PROMPTS))[: options.count]
+        cases = demo.proof(half, (2, 3), PROMPTS)[: options.count]
         everything = [
             draw(artist, demo.detector, way, case, seeds, options.look_again)
             for case in tqdm(cases, desc=f"{half}, {way}")

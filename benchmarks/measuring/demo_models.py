@@ -16,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from .artist import Artist
-from .cases import PROMPTS, Case, scene_cases, shape_cases
+from .cases import PROMPTS, Case, excite_cases, scene_cases, shape_cases
 from .judge import SceneJudge, ShapeJudge
 
 
@@ -24,12 +24,14 @@ from .judge import SceneJudge, ShapeJudge
 class DemoModel:
     """A demo model with its prompts (half, numbers of objects, count) and the detector of what it draws.
 
-    `artist` takes the weights' file, None for the pack's own, which is at `weights`.
+    `proof` are the prompts that methods are measured on: of scenes the kinds of the Attend-and-Excite set, which hold
+    two objects whatever their number. `artist` takes the weights' file, None for the pack's own, which is at `weights`.
     """
 
     name: str
     artist: Callable[..., Artist]
     cases: Callable[[str, tuple[int, ...], int], list[Case]]
+    proof: Callable[[str, tuple[int, ...], int], list[Case]]
     detector: ModuleType
     judge: Callable[[], ShapeJudge | SceneJudge]
     weights: Path
@@ -43,14 +45,17 @@ def shapes() -> DemoModel:
     from prompt_fidelity.host.models.demo_model import WEIGHTS
     from tinyshapes import detector
 
-    return DemoModel("shapes", Artist.with_demo_model, shape_cases, detector, ShapeJudge, WEIGHTS)
+    return DemoModel("shapes", Artist.with_demo_model, shape_cases, shape_cases, detector, ShapeJudge, WEIGHTS)
 
 
 def scenes() -> DemoModel:
     from prompt_fidelity.host.models.demo_scenes import WEIGHTS
     from tinyscenes import detector
 
-    return DemoModel("scenes", Artist.with_demo_scenes, scene_cases, detector, SceneJudge, WEIGHTS)
+    def proof(half: str, objects: tuple[int, ...], count: int) -> list[Case]:
+        return excite_cases(half, count)
+
+    return DemoModel("scenes", Artist.with_demo_scenes, scene_cases, proof, detector, SceneJudge, WEIGHTS)
 
 
 MODELS: dict[str, Callable[[], DemoModel]] = {"shapes": shapes, "scenes": scenes}

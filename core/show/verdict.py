@@ -3,9 +3,9 @@ know.
 
 No detector looks at the picture. Where the model was asked whether it sees an object (core.check), that counts.
 Otherwise an object is held for drawn if the model gave it attention, gave it the attention in a place of its own, gave
-its words (red of a red ball) that place too, and if the picture has its colour there. The thresholds were chosen on the
-dev half of the demo models' prompts (benchmarks/verdict.py); how often they agree with a detector stands in
-docs/figures.md.
+its words (red of a red ball) that place too, and if the picture has its colour there. The maps' thresholds were chosen
+on the demo model of shapes, of four sets that were tried, `gain` on the dev half of the prompts of both demo models
+(benchmarks/verdict.py); how often they agree with a detector stands in docs/figures.md.
 """
 
 from __future__ import annotations

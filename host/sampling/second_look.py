@@ -103,8 +103,8 @@ def look_again(
     sampling = guider.model_patcher.get_model_object("model_sampling")
     prompts = [_conditioned(guider, own, text, more, picture) for text, more in asked.encoded]
     errors = []
-    for number, ratio in enumerate(noise_levels(looks)):
-        sigma = torch.tensor(_level(coordinates, sampling, ratio), device=picture.device)
+    for number, level in enumerate(_levels(coordinates, sampling, noise_levels(looks))):
+        sigma = torch.tensor(level, device=picture.device)
         noise = torch.randn(picture.shape, generator=torch.Generator().manual_seed(number)).to(picture)
         noisy = sampling.noise_scaling(sigma, noise, picture)
         errors.append([_error(guider, conds, noisy, sigma, picture, model_options) for conds in prompts])
@@ -145,11 +145,11 @@ def _conditioned(guider, own: list[dict], text: torch.Tensor, more: dict, pictur
     return encoded
 
 
-def _level(coordinates: Coordinates, sampling, ratio: float) -> float:
-    """The noise level at which there is `ratio` times as much noise as picture: σ itself for most models, and for a
+def _levels(coordinates: Coordinates, sampling, ratios: list[float]) -> list[float]:
+    """The noise levels at which there is `ratios` times as much noise as picture: σ itself for most models, and for a
     flow, which mixes them, that at which σ/(1 − σ) is the ratio. Within what the model knows.
     """
     levels = [coordinates.sigma_at(percent) for percent in PERCENTS[::-1]]
     every, none = torch.tensor(levels), torch.zeros(len(levels))
     noise, signal = (sampling.noise_scaling(every, a, b) for a, b in ((none + 1.0, none), (none, none + 1.0)))
-    return float(np.interp(ratio, (noise / signal.clamp_min(1e-9)).numpy(), levels))
+    return np.interp(ratios, (noise / signal.clamp_min(1e-9)).numpy(), levels).tolist()

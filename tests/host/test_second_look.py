@@ -14,7 +14,7 @@ from prompt_fidelity.host.errors import HostError
 from prompt_fidelity.host.models.random_transformers import available
 from prompt_fidelity.host.sampling.coordinates import Coordinates
 from prompt_fidelity.host.sampling.run import TOO_LITTLE_MEMORY
-from prompt_fidelity.host.sampling.second_look import _level, share_of
+from prompt_fidelity.host.sampling.second_look import _levels, share_of
 
 WRAPPERS = comfy.patcher_extension.WrappersMP
 ALL = ("sd1", "sd2", "sdxl", *available())
@@ -228,7 +228,6 @@ def test_a_lack_of_memory_does_not_cost_the_picture(monkeypatch):
 def test_noise_is_reckoned_against_the_picture(family):
     """σ is the ratio for most models; a flow mixes noise and picture, so σ/(1 − σ) is."""
     sampling = models(family)[0].get_model_object("model_sampling")
-    for ratio in (3.0, 7.0, 12.0):
-        level = _level(Coordinates(sampling), sampling, ratio)
-        expected = ratio / (1 + ratio) if family in ("flux", "sd3") else ratio
-        assert level == pytest.approx(expected, rel=0.01)
+    ratios = [3.0, 7.0, 12.0]
+    expected = [ratio / (1 + ratio) if family in ("flux", "sd3") else ratio for ratio in ratios]
+    assert _levels(Coordinates(sampling), sampling, ratios) == pytest.approx(expected, rel=0.01)

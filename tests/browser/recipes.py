@@ -127,7 +127,7 @@ def start_here() -> Recipe:
     return Recipe("1 Start here, nothing left out - Prompt Fidelity", START, DEMO, *one_node(DEMO, "start"))
 
 
-COLOURS_PROMPT, COLOURS_SEED = "a white suitcase and a pink balloon", 0  # plainly, one is in the other's colour
+COLOURS_PROMPT, COLOURS_SEED = "a red backpack and a blue balloon", 2  # plainly, the two colours share one thing
 COLOURS = f"""# Colours on the right object
 
 ## Press **Run**

@@ -86,7 +86,7 @@ class FidelityApply(io.ComfyNode):
                     advanced=True,
                     tooltip="After the last step the model is asked whether it sees each object in the picture, which "
                     "makes the verdict on View Attention Maps surer. on takes half of the picture's time again, "
-                    "thorough twice its time; auto asks Flux and its kin, whose attention maps tell little.",
+                    "thorough two to three times it; auto asks Flux and its kin, whose attention maps tell little.",
                 ),
             ],
             outputs=[
